@@ -87,7 +87,7 @@ class SLCExperiment:
     aggregation: Literal["sum", "upgrad"] = Field(
         default="sum", description="sum of the losses, or Jacobian descent by UPGrad"
     )
-    steps: int = Field(default=3000, ge=1, description="optimiser steps")
+    steps: int = Field(default=5000, ge=1, description="optimiser steps")
     n_evaluations: int = Field(default=16, ge=1, description="log-spaced steps of evaluation")
     curve: bool = Field(default=False, description="whether to keep a row for every evaluation")
     n_val: int = Field(default=2000, ge=1, description="strings for validation")

@@ -334,10 +334,14 @@ def _papermill(source: Path, output: Path, chapter: Chapter, cwd: Path, progress
 
 @contextmanager
 def _kernel_environment() -> Iterator[int]:
-    """What the kernel inherits: one thread unless asked, and the same order of sets each time."""
+    """What the kernel inherits: one thread unless asked, and the same order of sets each time.
+
+    Figures go into the notebook whatever backend the caller's shell asks matplotlib for.
+    """
     threads = os.environ.get("OMP_NUM_THREADS") or "1"
     wanted = {name: os.environ.get(name) or threads for name in _THREAD_VARIABLES}
     wanted["PYTHONHASHSEED"] = os.environ.get("PYTHONHASHSEED") or "0"
+    wanted["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -242,6 +242,14 @@ def test_threads_are_one_unless_asked(monkeypatch):
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
+def test_figures_go_into_the_notebook_whatever_the_shell_says(project, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    write(project, page("import matplotlib.pyplot as plt\nplt.plot([1, 2]);"))
+    outputs = [output for cell in code_cells(load(run(project).path)) for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert os.environ["MPLBACKEND"] == "Agg"
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def fail(*paths):
         raise OSError("disk full")

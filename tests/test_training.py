@@ -339,7 +339,7 @@ def run(**options):
 
 
 def test_slc_learns_a_small_grammar():
-    rows = run(v=8, m=3, n=16 * 8 * 27, n_replicas=2, steps=1200, n_val=300, n_test=500)
+    rows = run(v=8, m=3, n=16 * 8 * 27, n_replicas=2, steps=2500, n_val=300, n_test=500)
     top = rows[(rows.level == 2) & (rows.checkpoint == "best")]
     assert (top.hungarian_accuracy >= 0.95).all()
     assert (top.probe_accuracy >= 0.99).all()
