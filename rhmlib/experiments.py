@@ -30,6 +30,7 @@ LEARNERS = {
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
+    "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
 }
 
 # What a row says of how it was made, after its settings and its measurements.

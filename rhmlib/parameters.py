@@ -171,6 +171,9 @@ _PARAMETERS = (
     _integer("model_seed", "seed of what the learner draws", 0, 2**63 - 1),
     # iterative latent clustering
     _choice("targets", "what a tuple's context is made of: one cousin token, or all of them", "one", "all"),
+    _choice(
+        "inputs", "levels below the one that is learnt: the true ones, or those found", "true", "recovered"
+    ),
     _integer("n_init", "restarts of k-means, of which the best is kept", 1),
     _integer("max_iter", "iterations of k-means at most", 1),
     _integer("level", "level that a picture shows, 0 for the tokens", 0),
