@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rhmlib.ilc import IterativeLatentClustering
     from rhmlib.metrics import codes_used, hungarian_accuracy, majority_accuracy
     from rhmlib.sampling import Sample, SampleStream, resample_rules, sample, sample_unique
+    from rhmlib.token_ilc import TokenILC
 
 # Public name -> the module where it lives.
 EXPORTS = {
@@ -21,6 +22,7 @@ EXPORTS = {
     "IterativeLatentClustering": "ilc",
     "Sample": "sampling",
     "SampleStream": "sampling",
+    "TokenILC": "token_ilc",
     "check_shape": "grammar",
     "codes_used": "metrics",
     "hungarian_accuracy": "metrics",
@@ -36,6 +38,7 @@ __all__ = [
     "IterativeLatentClustering",
     "Sample",
     "SampleStream",
+    "TokenILC",
     "__version__",
     "check_shape",
     "codes_used",

@@ -228,7 +228,41 @@ def prune(context: click.Context, name: str) -> None:
     click.echo(f"{name}: {sweeps.prune(name, context.obj)} runs removed")
 
 
-# More commands (tune, bench, ...) go here.
+@app.command()
+@click.argument("file")
+@click.option(
+    "--scale", default="book", show_default=True, metavar="NAME", help="A scale of the tuning file."
+)
+@click.option("--trials", type=int, help="Trials in all; default: what the file says.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Trials at a time, a process each.")
+@click.option("--progress/--no-progress", default=None, help="A bar by trial; default: on a terminal.")
+@click.pass_context
+def tune(
+    context: click.Context, file: str, scale: str, trials: int | None, jobs: int, progress: bool | None
+) -> int:
+    """Do the missing trials of the tuning FILE, a path or a name in params/tune.
+
+    They go to results/tune_NAME.csv. The best settings are printed as YAML, to be put into a file of params/.
+    """
+    from rhmlib import tuning
+    from rhmlib.runner import WorkError
+
+    try:
+        outcome = tuning.tune(
+            file,
+            scale,
+            trials=trials,
+            jobs=jobs,
+            root=context.obj,
+            progress=_bar(progress),
+            say=click.echo,
+        )
+    except RuntimeError as error:
+        raise WorkError(str(error)) from error
+    return 1 if outcome.failed or outcome.left else 0
+
+
+# More commands (bench, ...) go here.
 
 
 # ---------------------------------------------------------------- entry point

@@ -31,6 +31,8 @@ LEARNERS = {
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
+    "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",
+    "token_lift": "rhmlib.experiment_token_theory:LiftExperiment",
 }
 
 # What a row says of how it was made, after its settings and its measurements.

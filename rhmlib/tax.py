@@ -25,7 +25,7 @@ from scipy import sparse
 from rhmlib import exact
 from rhmlib.belief_propagation import posterior
 from rhmlib.entropies import _n_block_strings, block_strings, entropy
-from rhmlib.grammar import Grammar
+from rhmlib.grammar import Grammar, check_shape
 from rhmlib.ilc_theory import _branches, _channel, _hungarian, _Points
 from rhmlib.token_ilc import CONDITIONAL, TokenTargets, check_targets, isometric, target_level
 
@@ -609,6 +609,29 @@ def _values(joint: Floats) -> Floats:
     given = joint / np.where(latent > 0, latent, 1)[:, None]
     signal = (((given - token[..., None]) ** 2).sum(axis=1) * latent).sum(axis=1)
     return np.stack([information, entropy(token), signal], axis=1)
+
+
+def other_readings(v: int, m: int, s: int, level: int) -> float:
+    """Expected number of other tokens that fit the visible rest of a subtree of height `level`: v f**level.
+
+    Each of v tokens makes a grammatical tuple with the visible siblings with probability f, its
+    parent does so one level up, and so on. Well above 1, the masked token shows much of what a cousin's
+    latent tells about its neighbour; below, the rest gives the token away, and what is left for the
+    cousin to tell falls by about f a level, so that hiding more leaves can help. To leading order in
+    large v: a scaling argument.
+
+    Parameters
+    ----------
+    v, m, s : int
+    level : int
+
+    Examples
+    --------
+    >>> [other_readings(16, 4, 2, level) for level in (1, 2, 3)]
+    [4.0, 1.0, 0.25]
+    """
+    v, m, s, level = check_shape(v, m, s, level)
+    return float(v * (m / v ** (s - 1)) ** level)
 
 
 def strings_needed(grammar: Grammar, signal: float) -> float:

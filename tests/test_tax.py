@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from rhmlib import exact, tax
+from rhmlib import exact, experiments, tax
 from rhmlib.belief_propagation import posterior
 from rhmlib.entropies import block_strings, entropy
 from rhmlib.grammar import Grammar
@@ -256,6 +256,16 @@ def test_the_joint_law_is_that_of_the_messages_on_the_whole_tree():
     np.testing.assert_allclose(joint.sum(axis=1), laws.levels[2][:, 0], atol=1e-12)
 
 
+def test_other_readings_are_counted_by_enumeration():
+    for level in (1, 2):
+        others = []
+        for seed in range(10):
+            rest = block_strings(grammar_of(12, 3, 2, 2, seed), level)[0][:, 1:]
+            count = np.unique(rest, axis=0, return_inverse=True, return_counts=True)
+            others.append((count[2][count[1].reshape(-1)] - 1).mean())
+        assert np.mean(others) == pytest.approx(tax.other_readings(12, 3, 2, level), rel=0.25)
+
+
 def test_masks():
     assert tax.block_mask(2, 3, 5, 1).tolist() == [False] * 4 + [True] * 2 + [False] * 2
     assert tax.block_mask(3, 1, 0, 0).tolist() == [True, False, False]
@@ -319,3 +329,22 @@ ALL = np.ones(4, dtype=bool)
 def test_bad_arguments_are_named(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_the_theory_experiments():
+    shape = {"v": 6, "m": 2, "L": 3, "grammar_seed": 1}
+    config = experiments.configure("token_ilc_prediction", {**shape, "targets": "lifted"})
+    rows = config.run()
+    assert {row["level"] for row in rows} == {1, 2}
+    grammar = grammar_of(6, 2, 2, 3, 1)
+    for row in rows:
+        n = row["n_over_vm3"] * 6 * 2**3
+        accuracy = tax.predicted_level_accuracy(grammar, n, "lifted", row["level"])
+        assert row["hungarian_accuracy"] == accuracy
+    config = experiments.configure("token_lift", {**shape, "n_strings": 40, "data_seed": 0})
+    rows = config.run()
+    assert rows == config.run()
+    assert rows[0].keys() >= config.tolerances.keys()
+    found = tax.lift(grammar, 1, tax.block_mask(2, 1, 0, 0), 0)
+    assert (rows[0]["level"], rows[0]["mask"], rows[0]["size"]) == (1, "block", 0)
+    assert rows[0]["information"] == found.information
