@@ -144,8 +144,8 @@ class EncoderExperiment:
             For each evaluation, the untrained encoder's among them, and each level 1 .. L.
             `checkpoint` is "curve" for what is measured along the way, on validation strings, and
             "untrained", "best" and "last" for what is measured on test strings; "best" is the evaluation
-            at which the probe of level L-1 (of the root, if supervised) did best on validation
-            strings. `probe_accuracy` is of linear probes on frozen features, fitted on `n_probe`
+            at which the probes did best on validation strings, in the mean over the levels.
+            `probe_accuracy` is of linear probes on frozen features, fitted on `n_probe`
             labelled strings. `loss` is the objective's, on the same strings.
 
         Notes
@@ -246,7 +246,6 @@ class _Run:
     def rows(self) -> list[dict[str, Any]]:
         """Train, evaluate along the way, then score the best and the last checkpoint on the test strings."""
         c = self.config
-        judged = c.L if c.objective == "supervised" else c.L - 1
         done, best, best_step = 0, -1.0, 0
         state: dict[str, Tensor] = {}
         rows = self.measure(self.test, "untrained", 0, synonyms=True)
@@ -259,8 +258,8 @@ class _Run:
                 found = self.measure(self.validation, "curve", step, synonyms=True)
                 rows += found
                 scores = [row["probe_accuracy"] for row in found]
-                if scores[judged - 1] >= best:
-                    best, best_step = scores[judged - 1], step
+                if np.mean(scores) >= best:
+                    best, best_step = float(np.mean(scores)), step
                     state = copy.deepcopy(self.objective.encoder.state_dict())
                 if min(scores) >= c.stop_at:
                     break

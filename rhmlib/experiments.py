@@ -29,6 +29,7 @@ from rhmlib.parameters import suggestion
 LEARNERS = {
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
+    "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
     "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",

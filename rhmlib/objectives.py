@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -195,7 +196,8 @@ class Descent:
 
     def step(self, batch: Batch) -> None:
         """Move the objective down the gradient of its loss of a batch."""
-        with torch.autocast(self.device_type, self.products, enabled=self.products != torch.float32):
+        plain = self.products == torch.float32
+        with nullcontext() if plain else torch.autocast(self.device_type, self.products):
             loss = self.objective(batch)
         self.optimizer.zero_grad()
         loss.backward()

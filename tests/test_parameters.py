@@ -42,7 +42,7 @@ def test_accepted(name, value, expected):
         ("lr", math.nan, "Found lr=nan."),
         ("lr", math.inf, "Found lr=inf."),
         ("lr", 0, "Found lr=0."),
-        ("mask_fraction", 1, "> 0 and < 1"),
+        ("dropout", 1, ">= 0 and < 1"),
         ("ms", 4, "a list of integers >= 1, with at least one. Found ms=4."),
         ("ms", [], "Found ms=[]."),
         ("ms", [2, 0], "Found ms=[2, 0]."),
