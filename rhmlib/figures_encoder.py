@@ -1,0 +1,176 @@
+"""Figures of encoders: data2vec's parts, levels over training, what masks do, refreshed teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rhmlib.figures import LEARNER_COLORS, level_color
+from rhmlib.figures_slc import _arrow, _box
+
+_GREY = "0.35"
+NAMES = {"data2vec": "data2vec", "mlm": "masked tokens", "ntp": "next token", "supervised": "supervised"}
+
+
+def objective_drawing() -> Figure:
+    """Draw student, teacher and target of data2vec (Fig. 4, left).
+
+    Returns
+    -------
+    Figure
+    """
+    figure, ax = plt.subplots(figsize=(7.2, 3.2))
+    blue, grey = LEARNER_COLORS["latents"], "0.45"
+    for y, name, color, symbols in (
+        (1.7, "student", blue, ["a", "b", "?", "d", "a", "?", "c", "b"]),
+        (0.0, "teacher", grey, ["a", "b", "c", "d", "a", "a", "c", "b"]),
+    ):
+        for i, symbol in enumerate(symbols):
+            hidden = symbol == "?"
+            ax.text(
+                -3.6 + 0.3 * i, y, symbol, ha="center", va="center", fontsize=12,
+                color=LEARNER_COLORS["tokens"] if hidden else "black",
+                weight="bold" if hidden else "normal",
+            )  # fmt: skip
+        _arrow(ax, (-1.3, y), (-0.85, y), _GREY)
+        _box(ax, 0, y, name, color)
+    _arrow(ax, (0.85, 1.7), (2.0, 1.7), _GREY)
+    _box(ax, 2.8, 1.7, "linear head", blue)
+    _arrow(ax, (0.85, 0.0), (1.6, 0.0), _GREY)
+    _box(ax, 2.8, 0.0, "mean of the\nnormalised levels", grey, width=2.3)
+    _arrow(ax, (2.8, 1.35), (2.8, 0.4), LEARNER_COLORS["tokens"], "--")
+    ax.text(2.95, 0.87, "smooth L1 at the hidden tokens", va="center", fontsize=10)
+    _arrow(ax, (0, 1.35), (0, 0.4), _GREY, ":")
+    ax.text(0.12, 0.87, "moving average", va="center", fontsize=10)
+    ax.set(xlim=(-4, 6), ylim=(-0.6, 2.3))
+    ax.set_axis_off()
+    ax.grid(False)
+    return figure
+
+
+def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
+    """Draw probe accuracy (above) and synonym score (below) of each level against strings seen.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Checkpoints "curve" of runs that differ in their seeds and in `by` alone.
+    by : str
+        Column: a panel beside each other for each of its values.
+
+    Returns
+    -------
+    Figure
+    """
+    L = int(table["L"].iloc[0])
+    panels = list(table.groupby(by, sort=False))
+    figure, axes = plt.subplots(
+        2, len(panels), figsize=(3.7 * len(panels), 5.4), sharex="col", sharey="row", squeeze=False
+    )
+    for column, (value, part) in enumerate(panels):
+        for row, metric in enumerate(("probe_accuracy", "synonym_score")):
+            ax = axes[row, column]
+            for level, rows in part.groupby("level"):
+                if metric == "synonym_score" and level == L:
+                    continue
+                color = level_color(int(level), L)
+                for _, run in rows.groupby("grammar_seed"):
+                    ax.plot(run["strings_seen"], run[metric], color=color, linewidth=0.6, alpha=0.5)
+                mean = rows.groupby("strings_seen")[metric].mean()
+                ax.plot(mean.index, mean, color=color, label=f"level {level}")
+            ax.set_xscale("log")
+        axes[0, column].set(title=NAMES.get(str(value), str(value)))
+        axes[1, column].set(xlabel="strings seen")
+    axes[0, 0].set(ylabel="probe accuracy", ylim=(0, 1.03))
+    axes[1, 0].set(ylabel="synonym score")
+    axes[0, 0].legend(loc="lower right")
+    return figure
+
+
+def levels_against(
+    table: pd.DataFrame, x: str, *, label: str, metric: str = "probe_accuracy", levels: tuple[int, ...] = ()
+) -> Figure:
+    """Draw a metric of each level against a setting, a panel an objective, with the untrained encoder.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Checkpoints "best" and "untrained".
+    x : str
+        Column of the setting.
+    label : str
+        What its axis says.
+    metric : str
+    levels : tuple of int, optional
+        Those that are drawn; all from 2 on if left out.
+
+    Returns
+    -------
+    Figure
+    """
+    L = int(table["L"].iloc[0])
+    objectives = [name for name in NAMES if name in set(table["objective"])]
+    figure, axes = plt.subplots(
+        1, len(objectives), figsize=(3.7 * len(objectives), 3.6), sharey=True, squeeze=False
+    )
+    for ax, objective in zip(axes[0], objectives, strict=True):
+        part = table[table["objective"] == objective]
+        for level in levels or range(2, L + 1):
+            color = level_color(level, L)
+            rows = part[part["level"] == level]
+            best = rows[rows["checkpoint"] == "best"].groupby(x)[metric]
+            ax.errorbar(
+                best.mean().index, best.mean(), yerr=1.96 * best.sem(), marker="o", capsize=3, color=color,
+                label=f"level {level}",
+            )  # fmt: skip
+            floor = rows[rows["checkpoint"] == "untrained"][metric].mean()
+            ax.axhline(floor, color=color, linestyle=":", linewidth=1)
+        ax.set(title=NAMES[objective], xlabel=label)
+        ax.set_xticks(sorted(part[x].unique()))
+    axes[0, 0].set(ylabel="probe accuracy", ylim=(0, 1.03))
+    axes[0, -1].legend()
+    return figure
+
+
+def objectives_beside(
+    curves: Mapping[str, Mapping[tuple[float, ...], tuple[np.ndarray, np.ndarray]]], *, ylabel: str
+) -> Figure:
+    """Draw mean accuracy against P / (v m^3), a panel a setting, a colour an objective.
+
+    Parameters
+    ----------
+    curves : mapping of objective to mapping of (m, L) to arrays (K,) and (seeds, K)
+        Sizes in units of v m^3, and accuracies.
+    ylabel : str
+
+    Returns
+    -------
+    Figure
+        Dotted lines: the sizes v m^L (supervised) and v m^(L+1) (tokens), where on the axis.
+    """
+    keys = sorted({key for part in curves.values() for key in part}, key=lambda key: (key[1], key[0]))
+    figure, axes = plt.subplots(
+        1, len(keys), figsize=(1.5 + 2.4 * len(keys), 3.4), sharey=True, squeeze=False
+    )
+    palette = {**LEARNER_COLORS, "mlm": LEARNER_COLORS["tokens"], "ntp": "#56B4E9"}
+    for ax, key in zip(axes[0], keys, strict=True):
+        m, L = key
+        for objective, part in curves.items():
+            if key not in part:
+                continue
+            sizes, accuracy = part[key]
+            mean = np.nanmean(accuracy, 0)
+            ax.plot(sizes, mean, marker="o", color=palette[objective], label=NAMES[objective])
+            ax.fill_between(
+                sizes, np.nanmin(accuracy, 0), np.nanmax(accuracy, 0), color=palette[objective], alpha=0.15
+            )
+        ax.axvline(m ** (L - 2), color="0.5", linestyle=":", linewidth=1)
+        ax.set_xscale("log", base=2)
+        ax.set(title=f"$m={m:g}$, $L={L:g}$", xlabel="$P\\,/\\,v m^3$")
+    axes[0, 0].set(ylabel=ylabel, ylim=(0, 1.03))
+    axes[0, 0].legend(fontsize=9)
+    return figure
