@@ -262,7 +262,35 @@ def tune(
     return 1 if outcome.failed or outcome.left else 0
 
 
-# More commands (bench, ...) go here.
+@app.command()
+@click.argument("learner", metavar="MODULE:CLASS")
+@click.option("--scale", default="quick", show_default=True, type=click.Choice(["quick", "book", "gpu"]))
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--progress/--no-progress", default=None, help="A bar by run; default: on a terminal.")
+@click.pass_context
+def bench(context: click.Context, learner: str, scale: str, jobs: int, progress: bool | None) -> int:
+    """Measure how many strings a learner needs: thresholds of every level, and exponents.
+
+    A learner is a class with fit(tokens, rng, budget) and encode(tokens); see rhmlib/bench.py. The runs
+    go to results/bench_CLASS.csv, a page about them to _build/bench.
+    """
+    from rhmlib import bench as benches
+    from rhmlib import sweeps
+    from rhmlib.runner import WorkError
+
+    sys.path.insert(0, os.getcwd())  # a learner may lie where the command is given
+    path = benches.sweep_file(learner, context.obj)
+    try:
+        outcome = sweeps.sweep(
+            path, scale, jobs=jobs, root=context.obj, progress=_bar(progress), say=click.echo
+        )
+    except RuntimeError as error:
+        raise WorkError(str(error)) from error
+    if outcome.done > outcome.failed or not outcome.left:
+        page = benches.report(path.stem, scale, context.obj)
+        path.with_suffix(".md").write_text(page)
+        click.echo(page)
+    return 1 if outcome.failed or outcome.left else 0
 
 
 # ---------------------------------------------------------------- entry point

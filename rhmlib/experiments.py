@@ -27,6 +27,7 @@ from rhmlib.parameters import suggestion
 
 # Loaded when first used: a learner that needs numpy alone does not pay for torch.
 LEARNERS = {
+    "bench": "rhmlib.bench:BenchExperiment",
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",

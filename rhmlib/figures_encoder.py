@@ -174,3 +174,76 @@ def objectives_beside(
     axes[0, 0].set(ylabel=ylabel, ylim=(0, 1.03))
     axes[0, 0].legend(fontsize=9)
     return figure
+
+
+def token_targets(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
+    """Draw accuracy of the deepest level but the root against n / (v m^3), by target, a panel a depth.
+
+    Parameters
+    ----------
+    measured, predicted : DataFrame
+        Tables of `token_ilc` and `token_ilc_prediction` at one v and m: targets, L, level, n_over_vm3,
+        grammar_seed, hungarian_accuracy.
+
+    Returns
+    -------
+    Figure
+        Markers: measured, mean and 95 % interval over grammars. Lines: predicted from exact laws.
+    """
+    names = {
+        "latents_all": ("latents", LEARNER_COLORS["latents"]),
+        "lifted": ("token and neighbours, pooled by latent", "#56B4E9"),
+        "conditional": ("token and neighbours, cell by cell", LEARNER_COLORS["data2vec"]),
+        "tokens_all": ("tokens", LEARNER_COLORS["tokens"]),
+    }
+    depths = sorted(measured["L"].unique())
+    figure, axes = plt.subplots(1, len(depths), figsize=(3.4 * len(depths), 3.8), sharey=True, squeeze=False)
+    for ax, L in zip(axes[0], depths, strict=True):
+        for target, (name, color) in names.items():
+            here, there = (
+                table[(table["L"] == L) & (table["level"] == L - 1) & (table["targets"] == target)]
+                for table in (measured, predicted)
+            )
+            if here.empty:
+                continue
+            mean = here.groupby("n_over_vm3")["hungarian_accuracy"].agg(["mean", "sem"])
+            ax.errorbar(
+                mean.index, mean["mean"], yerr=1.96 * mean["sem"], fmt="o", capsize=2, color=color, label=name
+            )
+            # Beyond its last size a prediction says "learnt".
+            wide = there.pivot(index="grammar_seed", columns="n_over_vm3", values="hungarian_accuracy")
+            line = wide.fillna(1.0).mean()
+            ax.plot(line.index, line, color=color)
+        ax.set_xscale("log", base=2)
+        low, high = measured[measured["L"] == L]["n_over_vm3"].agg(["min", "max"])
+        ax.set(title=f"$L={L}$, level {L - 1}", xlabel="$P\\,/\\,v m^3$", xlim=(low / 1.5, high * 1.5))
+    axes[0, 0].set(ylabel="accuracy", ylim=(0, 1.05))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def lift_against_block(table: pd.DataFrame) -> Figure:
+    """Draw what a cousin's latent tells about a masked token against the size of the hidden block.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `token_lift` at one (v, m, L), mask "block": level, size, information, latent_information.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, ax = plt.subplots(figsize=(6.0, 3.8))
+    L = int(table["L"].iloc[0])
+    for level, part in table.groupby("level"):
+        share = part["information"] / part["latent_information"]
+        mean = share.groupby(part["size"]).mean()
+        ax.plot(mean.index, mean, marker="o", color=level_color(int(level), L), label=f"level {level}")
+    ax.set(
+        xlabel="hidden: one aligned block of $s^k$ leaves, $k$", ylabel="share of the latent's information",
+        yscale="log",
+    )  # fmt: skip
+    ax.set_xticks(sorted(table["size"].unique()))
+    ax.legend()
+    return figure
