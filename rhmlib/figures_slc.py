@@ -50,9 +50,7 @@ def architecture(modules: int = 2) -> Figure:
     blue, green, orange = (LEARNER_COLORS[name] for name in ("latents", "slc", "tokens"))
     for k in range(modules):
         y = 1.7 * k
-        ax.text(
-            -2.3, y, f"$h^{{({k})}}$" + (" tokens" if k == 0 else ""), ha="center", va="center", fontsize=12
-        )
+        ax.text(-2.3, y, f"$h^{{({k})}}$", ha="center", va="center", fontsize=13)
         _arrow(ax, (-1.75, y), (-0.85, y), _GREY)
         _box(ax, 0, y, "predictor", blue)
         _arrow(ax, (0.85, y), (1.75, y), _GREY)
