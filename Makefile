@@ -12,12 +12,13 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCK   := _build/lock-env
 
 .DEFAULT_GOAL := help
-.PHONY: help env book quick test audit lint format lock clean distclean
+.PHONY: help env book quick site test audit lint format lock clean distclean
 
 help:
 	@echo "make book       execute what changed, build the book at book scale, print its path"
 	@echo "make quick      the whole book from scratch with params/quick.yaml, into _build/quick"
 	@echo "make test       lint, types and tests"
+	@echo "make site       look at the pages of the last quick build: whole, offline, in a browser if there is one"
 	@echo "make audit      do six recorded runs of the result tables again and compare"
 	@echo "make format     rewrite the code in the project's style"
 	@echo "make env        only create $(VENV) and install the locked packages"
@@ -51,6 +52,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+site: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/test_site.py
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
