@@ -225,7 +225,7 @@ def _mention_orphans(work: Build, plans: Iterable[str], say: Say) -> None:
 
 
 def _stage(work: Build, plans: Mapping[str, runner.Plan]) -> bool:
-    """Gather what Sphinx reads; return whether a page went away.
+    """Gather what Sphinx reads; return whether a page went away, or a file changed that is no page.
 
     Files that are the same are left alone, so that Sphinx reads only the others again.
     """
@@ -248,7 +248,10 @@ def _stage(work: Build, plans: Mapping[str, runner.Plan]) -> bool:
     for path in gone:
         path.unlink()
     _touch_quoting(work.source, [target.name for target in changed if target.suffix == ".ipynb"])
-    return any(path.suffix in (".md", ".ipynb") for path in gone)
+    pages = (".md", ".ipynb")
+    # Sphinx copies such files only where it writes pages.
+    beside = any(target.suffix not in pages for target in changed)
+    return beside or any(path.suffix in pages for path in gone)
 
 
 def _ignored(path: Path) -> bool:
