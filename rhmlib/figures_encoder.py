@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
 from rhmlib.figures_slc import _arrow, _box
@@ -71,7 +72,7 @@ def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
     L = int(table["L"].iloc[0])
     panels = list(table.groupby(by, sort=False))
     figure, axes = plt.subplots(
-        2, len(panels), figsize=(3.7 * len(panels), 5.4), sharex="col", sharey="row", squeeze=False
+        2, len(panels), figsize=(max(5.4, 3.7 * len(panels)), 5.4), sharex="col", sharey="row", squeeze=False
     )
     for column, (value, part) in enumerate(panels):
         for row, metric in enumerate(("probe_accuracy", "synonym_score")):
@@ -85,6 +86,7 @@ def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
                 mean = rows.groupby("strings_seen")[metric].mean()
                 ax.plot(mean.index, mean, color=color, label=f"level {level}")
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(NullFormatter())
         axes[0, column].set(title=NAMES.get(str(value), str(value)))
         axes[1, column].set(xlabel="strings seen")
     axes[0, 0].set(ylabel="probe accuracy", ylim=(0, 1.03))
@@ -292,6 +294,6 @@ def threshold_ratios(
             ratio = value[1] / value[0]
         low, high = np.nanquantile(ratios, [0.025, 0.975]) if np.isfinite(ratios).any() else (np.nan, np.nan)
         inside = np.isfinite(ratio) and ratio > 0
-        text = f"{ratio:.2f} [{low:.2f}, {high:.2f}]" if inside else "beyond the sizes"
+        text = f"{ratio:.2f} [{low:.2f}, {high:.2f}]" if inside else "outside of the sizes"
         rows.append((int(key[0]), int(key[1]), *value.round(2), text))
     return pd.DataFrame(rows, columns=["m", "L", "first", "second", "ratio"])
