@@ -140,6 +140,26 @@ def levels_against(
     return figure
 
 
+def better_decay(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Keep, for each setting, the runs with the weight decay that is better for the root in the mean.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the checkpoints "best".
+    by : list of str
+        Columns of the settings.
+
+    Returns
+    -------
+    DataFrame
+    """
+    root = table[(table["checkpoint"] == "best") & (table["level"] == table["L"])]
+    mean = root.groupby([*by, "weight_decay"], as_index=False)["probe_accuracy"].mean()
+    best = mean.sort_values("probe_accuracy").groupby(by).tail(1)
+    return table.merge(best[[*by, "weight_decay"]], on=[*by, "weight_decay"])
+
+
 def objectives_beside(
     curves: Mapping[str, Mapping[tuple[float, ...], tuple[np.ndarray, np.ndarray]]], *, ylabel: str
 ) -> Figure:
