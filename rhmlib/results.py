@@ -198,8 +198,9 @@ class Table:
         for path in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             path.unlink(missing_ok=True)
         for path in self.spool.glob(".*.tmp"):
-            if time.time() - path.stat().st_mtime > _OLD_TEMPORARY:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its writer is alive, and has just renamed it
+                if time.time() - path.stat().st_mtime > _OLD_TEMPORARY:
+                    path.unlink()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
