@@ -32,9 +32,8 @@ from pydantic.dataclasses import dataclass
 
 from rhmlib import fits, grids
 from rhmlib import results as tables
+from rhmlib.encoder_probes import probe_levels
 from rhmlib.grammar import Grammar, check_shape
-from rhmlib.probes import fit_linear
-from rhmlib.sampling import Sample
 
 ACCURACY = 0.75
 _STRINGS, _LEARNER = 1, 2
@@ -248,28 +247,18 @@ class BenchExperiment:
         held = [grammar.sample(count, rng) for count in (self.n_probe, self.n_val, self.n_test)]
         budget = Budget(steps=self.steps, v=self.v, s=self.s, L=self.L)
         learner.fit(train.tokens.copy(), np.random.default_rng([self.model_seed, _LEARNER]), budget)
-        features = [features_of(learner, sample.tokens, self.entry) for sample in held]
-        scores = [self._probe(level, held, features) for level in range(1, self.L + 1)]
+
+        def nodes(tokens: torch.Tensor) -> list[torch.Tensor]:
+            found = torch.from_numpy(features_of(learner, tokens.numpy(), self.entry))
+            if found.ndim == 2:  # of strings: what they tell of the first node
+                return [found[None, :, None]] * self.L
+            return [found.unflatten(1, (-1, self.s**level)).mean(2)[None] for level in range(1, self.L + 1)]
+
         unit = self.v * self.m**3
         return [
-            {"level": level, "n_over_vm3": self.n / unit, "probe_accuracy": score}
-            for level, score in enumerate(scores, start=1)
+            {"level": row["level"], "n_over_vm3": self.n / unit, "probe_accuracy": row["probe_accuracy"]}
+            for row in probe_levels(nodes, held[0], held[1], held[2])
         ]
-
-    def _probe(self, level: int, held: list[Sample], features: list[NDArray[np.float32]]) -> float:
-        """Accuracy at a node of each string: at places in turn, or the first if features are of strings."""
-        parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for sample, found in zip(held, features, strict=True):
-            strings = np.arange(len(sample))
-            places = strings % sample.levels[level].shape[1] if found.ndim == 3 else np.zeros_like(strings)
-            if found.ndim == 3:
-                leaves = self.s**level
-                nodes = found.reshape(len(sample), -1, leaves, found.shape[2]).mean(axis=2)
-                found = nodes[strings, places]
-            labels = sample.levels[level][strings, places].astype(np.int64)
-            parts.append((torch.from_numpy(found.copy())[None], torch.from_numpy(labels)[None]))
-        probe = fit_linear(*parts[0], *parts[1], classes=self.v)
-        return float(probe.score(*parts[2])[0])
 
 
 # ---------------------------------------------------------------- the bench
@@ -368,25 +357,18 @@ def exponents(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
     return found
 
 
-def report(name: str, scale: str, root: str | Path | None = None) -> str:
+def report(path: Path, scale: str, root: str | Path | None = None) -> str:
     """Describe a bench's table as a page of Markdown.
 
     Parameters
     ----------
-    name : str
-        Of the table, such as ``bench_ilc``.
+    path : Path
+        As :func:`sweep_file` returns.
     scale : str
-        Named in the page.
     root : path, optional
     """
     rng = np.random.default_rng(0)
-    table = pd.read_csv(tables.Table(name, grids.find_root(root)).path)
-    content = yaml.safe_load((grids.find_root(root) / "_build" / "bench" / f"{name}.yaml").read_text())
-    fixed = content["scales"][scale]["fixed"]
-    kept = (table["status"] == "done") & (table["source"] == fixed["source"])
-    table = table[kept & (table["steps"] == fixed["steps"])]
-    if table.empty:
-        raise ValueError(f"a bench must have finished runs to be reported. Found none of {name}, {scale}.")
+    table = tables.read(path, scale=scale, root=root)
     lines = [f"# {table['entry'].iloc[0]}, scale {scale}", ""]
     lines += ["Distinct strings at which a linear probe reads the latents of a level with 75 % accuracy.", ""]
     lines += ["| m | L | level | strings | in v m^3 |", "|---|---|---|---|---|"]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,6 +70,17 @@ def run(
     took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
     click.echo(f"{chapter}: {outcome.action}{took}")
     click.echo(outcome.path)
+
+
+@contextmanager
+def _work() -> Iterator[None]:
+    """Tell errors of work that had begun from errors of what was asked."""
+    from rhmlib.runner import WorkError
+
+    try:
+        yield
+    except RuntimeError as error:
+        raise WorkError(str(error)) from error
 
 
 def _bar(wish: bool | None) -> bool:
@@ -152,9 +164,8 @@ def sweep(
 ) -> int:
     """Do the missing runs of the sweep FILE, a path or a name in params/sweeps."""
     from rhmlib import sweeps
-    from rhmlib.runner import WorkError
 
-    try:
+    with _work():
         outcome = sweeps.sweep(
             file,
             scale,
@@ -166,8 +177,6 @@ def sweep(
             progress=_bar(progress),
             say=click.echo,
         )
-    except RuntimeError as error:
-        raise WorkError(str(error)) from error
     return 1 if outcome.failed or outcome.left else 0
 
 
@@ -200,9 +209,8 @@ def audit(
 ) -> int:
     """Do some recorded runs again and compare."""
     from rhmlib import audit as auditor
-    from rhmlib.runner import WorkError
 
-    try:
+    with _work():
         found = auditor.audit(
             fraction=fraction,
             rows=rows,
@@ -213,8 +221,6 @@ def audit(
             root=context.obj,
             say=click.echo,
         )
-    except RuntimeError as error:
-        raise WorkError(str(error)) from error
     return 0 if found.passed else 1
 
 
@@ -245,9 +251,8 @@ def tune(
     They go to results/tune_NAME.csv. The best settings are printed as YAML, to be put into a file of params/.
     """
     from rhmlib import tuning
-    from rhmlib.runner import WorkError
 
-    try:
+    with _work():
         outcome = tuning.tune(
             file,
             scale,
@@ -257,8 +262,6 @@ def tune(
             progress=_bar(progress),
             say=click.echo,
         )
-    except RuntimeError as error:
-        raise WorkError(str(error)) from error
     return 1 if outcome.failed or outcome.left else 0
 
 
@@ -276,18 +279,15 @@ def bench(context: click.Context, learner: str, scale: str, jobs: int, progress:
     """
     from rhmlib import bench as benches
     from rhmlib import sweeps
-    from rhmlib.runner import WorkError
 
     sys.path.insert(0, os.getcwd())  # a learner may lie where the command is given
     path = benches.sweep_file(learner, context.obj)
-    try:
+    with _work():
         outcome = sweeps.sweep(
             path, scale, jobs=jobs, root=context.obj, progress=_bar(progress), say=click.echo
         )
-    except RuntimeError as error:
-        raise WorkError(str(error)) from error
     if outcome.done > outcome.failed or not outcome.left:
-        page = benches.report(path.stem, scale, context.obj)
+        page = benches.report(path, scale, context.obj)
         path.with_suffix(".md").write_text(page)
         click.echo(page)
     return 1 if outcome.failed or outcome.left else 0

@@ -94,6 +94,7 @@ def accuracy_curves(
     label: Callable[[Any, Curve], str] = _label,
     color: Callable[[Any, Curve], Any] = lambda key, curve: m_color(curve.m),
     level_line: float | None = None,
+    ylabel: str = "accuracy (Hungarian)",
 ) -> None:
     """Draw accuracy against P, or against P / (v m**k), one curve a key.
 
@@ -107,6 +108,7 @@ def accuracy_curves(
     label, color : callables (key, curve)
     level_line : float, optional
         An accuracy to mark with a dotted line.
+    ylabel : str
 
     Notes
     -----
@@ -119,17 +121,22 @@ def accuracy_curves(
         ax.fill_between(x, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
     if level_line is not None:
         ax.axhline(level_line, color="0.4", linestyle=":", linewidth=1)
-    ax.set(xscale="log", ylim=(0, 1.03), ylabel="accuracy (Hungarian)")
+    ax.set(xscale="log", ylim=(0, 1.03), ylabel=ylabel)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("$P$ (strings)" if k is None else f"$P\\,/\\,v\\,m^{{{k:.3g}}}$")
 
 
 def raw_and_rescaled(
-    curve_of: Mapping[Any, Curve], k: float, *, title: str = "", level_line: float | None = None
+    curve_of: Mapping[Any, Curve],
+    k: float,
+    *,
+    title: str = "",
+    level_line: float | None = None,
+    ylabel: str = "accuracy (Hungarian)",
 ) -> Figure:
     """Draw accuracy against P and, beside it, against P / (v m**k)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.7), sharey=True)
-    accuracy_curves(curve_of, left, level_line=level_line)
+    accuracy_curves(curve_of, left, level_line=level_line, ylabel=ylabel)
     accuracy_curves(curve_of, right, k=k, level_line=level_line)
     right.set_ylabel("")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=9)

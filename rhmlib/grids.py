@@ -131,14 +131,36 @@ def sweep_path(file: str | Path, root: str | Path | None = None) -> Path:
     ValueError
         If there is no such file.
     """
-    by_name = find_root(root) / "params" / "sweeps" / f"{file}.yaml"
+    return named_file("sweep", "sweeps", file, root)
+
+
+def named_file(what: str, folder: str, file: str | Path, root: str | Path | None = None) -> Path:
+    """Return the path of a file below ``params/`` that is given by its path or by its name.
+
+    Parameters
+    ----------
+    what : str
+        What the file is, for the error.
+    folder : str
+        Of ``params/``.
+    file : path or str
+    root : path, optional
+        See :func:`find_root`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file.
+    """
+    there = find_root(root) / "params" / folder
+    by_name = there / f"{file}.yaml"
     if "/" not in str(file) and by_name.is_file():
         return by_name
     if Path(file).is_file():
         return Path(file)
-    names = [path.stem for path in sweep_files(root)]
+    names = [path.stem for path in sorted(there.glob("*.yaml"))]
     raise ValueError(
-        f"sweep must be a sweep file or its name. Found {str(file)!r}. {suggestion(str(file), names)}"
+        f"{what} must be a {what} file or its name. Found {str(file)!r}. {suggestion(str(file), names)}"
     )
 
 

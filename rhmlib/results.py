@@ -385,7 +385,7 @@ def _sort_key(text: str) -> tuple[int, float, str]:
 
 
 def read(
-    name: str,
+    name: str | Path,
     *,
     scale: str | None = "book",
     stale: Literal["error", "drop", "keep"] = "error",
@@ -395,8 +395,8 @@ def read(
 
     Parameters
     ----------
-    name : str
-        Of the sweep.
+    name : str or path
+        Of the sweep, or its file where that is not in ``params/sweeps``.
     scale : str or None
         Only the runs of that scale of the sweep file; None for all runs in the table.
     stale : {"error", "drop", "keep"}
@@ -418,11 +418,12 @@ def read(
     """
     if stale not in ("error", "drop", "keep"):
         raise ValueError(f"stale must be 'error', 'drop' or 'keep'. Found stale={stale!r}.")
-    columns, runs = Table(name, root).runs()
+    stem = Path(name).stem
+    columns, runs = Table(stem, root).runs()
     wanted = list(runs) if scale is None else [run.hash for run in grids.read_sweep(name, root).runs(scale)]
     states = {key: _state(runs[key][0], _code(runs[key][0])) for key in wanted if key in runs}
     counts = {state: list(states.values()).count(state) for state in ("done", "failed", "stale")}
-    where = f"results/{name}.csv" + (f", scale {scale!r}" if scale else "")
+    where = f"results/{stem}.csv" + (f", scale {scale!r}" if scale else "")
     if counts["stale"] and stale == "error":
         raise ValueError(
             f"{where} must hold rows of the present code only. Found {counts['stale']} runs of other code: "

@@ -20,7 +20,6 @@ a common disk whose file locks work (an array of jobs): each run is done by one 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +31,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from rhmlib import experiments, grids, provenance, results
+from rhmlib import experiments, grids, results
 from rhmlib.execution import Queue, Say, Stop, check_cluster, connect, run_locally, run_on_cluster
 from rhmlib.worker import Done, Task
 
@@ -351,20 +350,8 @@ def _check(jobs: int | None, scheduler: str | None, limit_minutes: float | None)
 
 
 def _tasks(plan: _Plan, *, shared_disk: bool) -> list[Task]:
-    return [
-        Task(
-            learner=run.learner,
-            settings=experiments.config_values(run.config),
-            hash=run.hash,
-            code=plan.code,
-            commit=provenance.commit(),
-            dirty=provenance.is_dirty(),
-            spool=str(plan.table.spool) if shared_disk else None,
-            pid=os.getpid(),
-            needs=experiments.resources(run.config),
-        )
-        for run in plan.todo
-    ]
+    spool = plan.table.spool if shared_disk else None
+    return [Task.of(run, plan.code, spool) for run in plan.todo]
 
 
 def _watch(table: results.Table, code: str) -> Callable[[str], bool]:

@@ -41,7 +41,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +54,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from rhmlib import experiments, grids, provenance, results
+from rhmlib import experiments, grids, results
 from rhmlib.execution import Queue, Say, Stop, run_locally
 from rhmlib.parameters import read_yaml, suggestion
 from rhmlib.sweeps import duration
@@ -246,16 +245,7 @@ def tuning_path(file: str | Path, root: str | Path | None = None) -> Path:
     ValueError
         If there is no such file.
     """
-    folder = grids.find_root(root) / "params" / "tune"
-    by_name = folder / f"{file}.yaml"
-    if "/" not in str(file) and by_name.is_file():
-        return by_name
-    if Path(file).is_file():
-        return Path(file)
-    names = [path.stem for path in sorted(folder.glob("*.yaml"))]
-    raise ValueError(
-        f"tuning must be a tuning file or its name. Found {str(file)!r}. {suggestion(str(file), names)}"
-    )
+    return grids.named_file("tuning", "tune", file, root)
 
 
 def read_tuning(file: str | Path, root: str | Path | None = None) -> Tuning:
@@ -613,7 +603,7 @@ class _Study:
 
     def _run(self, runs: Sequence[grids.Run], jobs: int, stop: Stop) -> None:
         """Do the runs that are not in the spool, and wait for those that another process does."""
-        tasks = {run.hash: self._task(run) for run in runs}
+        tasks = {run.hash: Task.of(run, self.code, self.spool) for run in runs}
         while not stop():
             missing = [task for name, task in tasks.items() if self._record(name) is None]
             if not missing:
@@ -623,19 +613,6 @@ class _Study:
                     results.write_record(self.spool, done.record)
                 elif done.status == "elsewhere":  # an orphan of a killed process finishes it
                     time.sleep(0.5)
-
-    def _task(self, run: grids.Run) -> Task:
-        return Task(
-            learner=run.learner,
-            settings=experiments.config_values(run.config),
-            hash=run.hash,
-            code=self.code,
-            commit=provenance.commit(),
-            dirty=provenance.is_dirty(),
-            spool=str(self.spool),
-            pid=os.getpid(),
-            needs=experiments.resources(run.config),
-        )
 
     def _record(self, name: str) -> results.Record | None:
         record = results.read_record(self.spool / f"{name}.json")

@@ -87,14 +87,8 @@ def collapse(
         One of them.
     ylabel : str
     """
-
-    def draw(k: float) -> Figure:
-        figure = raw_and_rescaled(curve_of, k, level_line=0.75)
-        figure.axes[0].set_ylabel(ylabel)
-        return figure
-
     return frames(
-        draw,
+        lambda k: raw_and_rescaled(curve_of, k, level_line=0.75, ylabel=ylabel),
         exponents,
         start,
         label="exponent k",

@@ -20,7 +20,7 @@ import filelock
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from rhmlib import experiments, provenance, results
+from rhmlib import experiments, grids, provenance, results
 
 
 class SweepError(RuntimeError):
@@ -56,6 +56,21 @@ class Task:
     spool: str | None = None
     pid: int = 0
     needs: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: grids.Run, code: str, spool: Path | None) -> Task:
+        """Make the task of a run, as this process sees the code and the commit."""
+        return cls(
+            learner=run.learner,
+            settings=experiments.config_values(run.config),
+            hash=run.hash,
+            code=code,
+            commit=provenance.commit(),
+            dirty=provenance.is_dirty(),
+            spool=None if spool is None else str(spool),
+            pid=os.getpid(),
+            needs=experiments.resources(run.config),
+        )
 
 
 @dataclass(frozen=True)
