@@ -12,47 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
-from rhmlib.figures_slc import _arrow, _box
 from rhmlib.fits import crossing
 
-_GREY = "0.35"
 NAMES = {"data2vec": "data2vec", "mlm": "masked tokens", "ntp": "next token", "supervised": "supervised"}
-
-
-def objective_drawing() -> Figure:
-    """Draw student, teacher and target of data2vec (Fig. 4, left).
-
-    Returns
-    -------
-    Figure
-    """
-    figure, ax = plt.subplots(figsize=(7.2, 3.2))
-    blue, grey = LEARNER_COLORS["latents"], "0.45"
-    for y, name, color, symbols in (
-        (1.7, "student", blue, ["a", "b", "?", "d", "a", "?", "c", "b"]),
-        (0.0, "teacher", grey, ["a", "b", "c", "d", "a", "a", "c", "b"]),
-    ):
-        for i, symbol in enumerate(symbols):
-            hidden = symbol == "?"
-            ax.text(
-                -3.6 + 0.3 * i, y, symbol, ha="center", va="center", fontsize=12,
-                color=LEARNER_COLORS["tokens"] if hidden else "black",
-                weight="bold" if hidden else "normal",
-            )  # fmt: skip
-        _arrow(ax, (-1.3, y), (-0.85, y), _GREY)
-        _box(ax, 0, y, name, color)
-    _arrow(ax, (0.85, 1.7), (2.0, 1.7), _GREY)
-    _box(ax, 2.8, 1.7, "linear head", blue)
-    _arrow(ax, (0.85, 0.0), (1.6, 0.0), _GREY)
-    _box(ax, 2.8, 0.0, "mean of the\nnormalised levels", grey, width=2.3)
-    _arrow(ax, (2.8, 1.35), (2.8, 0.4), LEARNER_COLORS["tokens"], "--")
-    ax.text(2.95, 0.87, "smooth L1 at the hidden tokens", va="center", fontsize=10)
-    _arrow(ax, (0, 1.35), (0, 0.4), _GREY, ":")
-    ax.text(0.12, 0.87, "moving average", va="center", fontsize=10)
-    ax.set(xlim=(-4, 6), ylim=(-0.6, 2.3))
-    ax.set_axis_off()
-    ax.grid(False)
-    return figure
 
 
 def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:

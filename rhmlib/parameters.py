@@ -182,6 +182,7 @@ _PARAMETERS = (
     _text("device", "where tensors live", _DEVICE, "'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'"),
     _choice("dtype", "floating-point type", "float32", "float64", "bfloat16"),
     _integer("n_jobs", "processes that share the work", 1),
+    _choice("sweep_scale", "scale of the sweeps whose tables are drawn", "book", "gpu"),
     _number("limit_minutes", "minutes after which no new run is started", above=0),
     # training by gradient
     _integer("steps", "optimiser steps", 1),

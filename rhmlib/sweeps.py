@@ -26,14 +26,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
 from tqdm import tqdm
 
-from rhmlib import experiments, grids, results
+from rhmlib import experiments, grids, provenance, results
 from rhmlib.execution import Queue, Say, Stop, check_cluster, connect, run_locally, run_on_cluster
 from rhmlib.worker import Done, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -338,6 +342,56 @@ def sweep(
     with connect(scheduler) as client:
         check_cluster(client, queue.waiting)
         return _collect(plan, run_on_cluster(queue, client, say), stop, progress, say)
+
+
+def table(name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print) -> pd.DataFrame:
+    """Read the table of a sweep, after doing what is missing where this machine is meant for it.
+
+    The published scale is only read. Of any other, missing runs are done first, if there is the
+    device that they ask for.
+
+    Parameters
+    ----------
+    name : str
+        Of the sweep.
+    scale : str
+        Which of its grids.
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+    say : callable
+        What is told goes here, line by line.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`rhmlib.results.read`.
+
+    Raises
+    ------
+    ValueError
+        If runs of another scale than the published one are missing that ask for a CUDA device
+        (``device: auto`` or ``cuda``), and there is none. The message tells what they would take.
+    """
+    if scale != "book":
+        plan = _plan(_survey(grids.read_sweep(name, root)), scale)
+        asked = {str(getattr(run.config, "device", "cpu")) for run in plan.todo}
+        if any(device.startswith(("auto", "cuda")) for device in asked) and provenance.resolve_device() == "cpu":
+            raise ValueError(
+                f"scale {scale!r} of the sweep {name!r} must run on a machine with a CUDA device. Found none. "
+                f"{_need(plan)} To run it here all the same: rhm sweep {name} --scale {scale}"
+            )
+        if plan.todo:
+            sweep(name, scale, jobs=1, root=root, progress=False, say=say)
+    return results.read(name, scale=scale, root=root)
+
+
+def _need(plan: _Plan) -> str:
+    total = math.fsum(plan.seconds.values())
+    hours = "an unknown time" if math.isnan(total) else f"about {duration(total)}"
+    return (
+        f"{len(plan.todo)} runs are missing; one core of this kind of CPU would take {hours}, "
+        "judging by the runs that are finished."
+    )
 
 
 def _check(jobs: int | None, scheduler: str | None, limit_minutes: float | None) -> None:
