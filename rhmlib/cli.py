@@ -197,6 +197,7 @@ def status(context: click.Context, names: tuple[str, ...]) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
 @click.option("--max-seconds", type=float, help="Choose only runs that took at most so long.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--record", is_flag=True, help="Append what was found to results/audits.csv, which the book shows.")
 @click.pass_context
 def audit(
     context: click.Context,
@@ -206,6 +207,7 @@ def audit(
     seed: int,
     max_seconds: float | None,
     jobs: int,
+    record: bool,
 ) -> int:
     """Do some recorded runs again and compare."""
     from rhmlib import audit as auditor
@@ -221,6 +223,8 @@ def audit(
             root=context.obj,
             say=click.echo,
         )
+    if record:
+        click.echo(auditor.record(found, seed=seed, max_seconds=max_seconds, root=context.obj))
     return 0 if found.passed else 1
 
 
