@@ -4,6 +4,9 @@ VENV     ?= .venv
 PIP_ARGS ?=
 JOBS     ?= 2
 TORCH    ?= 2.13.0
+# Public address, https://HOST/OWNER/NAME: pages then have buttons for the repository, Colab and Binder.
+REPOSITORY_URL ?=
+export REPOSITORY_URL
 
 BIN    := $(VENV)/bin
 EXTRAS := book,cluster,tune,dev
@@ -25,7 +28,7 @@ help:
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into constraints.txt"
 	@echo "make clean      remove _build and caches; make distclean removes $(VENV) too"
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PIP_ARGS=$(PIP_ARGS)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PIP_ARGS=$(PIP_ARGS) REPOSITORY_URL=$(REPOSITORY_URL)"
 
 # pip is the last thing that venv makes: without it the environment is half-made.
 $(BIN)/pip:

@@ -263,7 +263,7 @@ def record(
 
 
 def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
-    """Read the record of audits, a dict a table and audit, in the order of time; empty where there is none."""
+    """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
     path = record_path(root)
     if not path.exists():
         return []

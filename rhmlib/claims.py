@@ -62,6 +62,8 @@ class Number(_Closed):
         A bound instead of a law.
     factor : bool
         Whether the number is a factor, whose distance is that of logarithms.
+    headline : bool
+        Whether it is shown where the claim is told in short.
     """
 
     what: str
@@ -71,6 +73,7 @@ class Number(_Closed):
     at_least: float | None = None
     at_most: float | None = None
     factor: bool = False
+    headline: bool = False
 
 
 class Scale(_Closed):
@@ -153,7 +156,8 @@ def _check(number: Number, name: str) -> None:
     kinds = [law, number.at_least is not None, number.at_most is not None]
     if sum(kinds) != 1 or (not law and (number.law, number.rival) != (None, None)):
         raise ValueError(
-            f"claim {name!r}: {number.what!r} must have a law and a rival, or at_least, or at_most. Found {number}."
+            f"claim {name!r}: {number.what!r} must have a law and a rival, or at_least, or at_most. "
+            f"Found {number}."
         )
 
 
@@ -269,7 +273,9 @@ class Numbers:
         found = _KEY.fullmatch(wanted)
         reading = read_number(self.text(found[1])) if found else None
         if found is None or reading is None:
-            raise ValueError(f"a law must be a number, 'chapter::key' or 'chapter::key + 1'. Found {wanted!r}.")
+            raise ValueError(
+                f"a law must be a number, 'chapter::key' or 'chapter::key + 1'. Found {wanted!r}."
+            )
         step = int(f"{found[2]}{found[3]}") if found[2] else 0
         return reading.value + step
 
@@ -331,9 +337,7 @@ def judge(number: Number, numbers: Numbers) -> Judgement:
         return "as claimed" if reading.high <= number.at_most else "refuted"
     assert number.law is not None
     assert number.rival is not None
-    return judge_law(
-        reading, numbers.value(number.law), numbers.value(number.rival), factor=number.factor
-    )
+    return judge_law(reading, numbers.value(number.law), numbers.value(number.rival), factor=number.factor)
 
 
 def verdict(judgements: Sequence[Judgement]) -> Verdict:
@@ -387,7 +391,10 @@ def describe_scale(scale: Scale, root: str | Path, folder: str | Path) -> str:
 
 
 def _sizes(values: Mapping[str, Any]) -> str:
-    named = {name: values.get(f"{name}s", [values[name]] if name in values else []) for name in ("v", "s", "m", "L")}
+    named = {
+        name: values.get(f"{name}s", [values[name]] if name in values else [])
+        for name in ("v", "s", "m", "L")
+    }
     sizes = ", ".join(_range(name, found) for name, found in named.items() if found)
     return sizes + (f"; {values['n_grammars']} grammars" if "n_grammars" in values else "")
 
@@ -406,7 +413,7 @@ def _chosen(table: pd.DataFrame, where: Mapping[str, Any], name: str) -> pd.Data
 def _shape(rows: pd.DataFrame) -> str:
     sizes = [_range(name, rows[name].unique()) for name in ("v", "s", "m", "L")]
     # A replica of a run has the grammar of its own seed.
-    seeds = rows["grammar_seed"] + (rows["replica"] if "replica" in rows else 0)
+    seeds = rows["grammar_seed"] + rows.get("replica", 0)
     return f"{', '.join(sizes)}; {seeds.nunique()} grammars"
 
 

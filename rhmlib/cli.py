@@ -197,7 +197,9 @@ def status(context: click.Context, names: tuple[str, ...]) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
 @click.option("--max-seconds", type=float, help="Choose only runs that took at most so long.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
-@click.option("--record", is_flag=True, help="Append what was found to results/audits.csv, which the book shows.")
+@click.option(
+    "--record", is_flag=True, help="Append what was found to results/audits.csv, which the book shows."
+)
 @click.pass_context
 def audit(
     context: click.Context,

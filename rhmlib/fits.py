@@ -299,7 +299,8 @@ def factor_per_level(
     table = np.asarray(values, dtype=float)
     if table.ndim != 2 or table.shape[1] < 2 or not (table > 0).all():
         raise ValueError(
-            f"values must be positive, of shape (grammars, levels), with two levels at least. Found {table.shape}."
+            "values must be positive, of shape (grammars, levels), with two levels at least. "
+            f"Found shape {table.shape}."
         )
 
     def factor(rows: NDArray[np.intp]) -> float:

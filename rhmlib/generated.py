@@ -6,12 +6,13 @@ read from the repository instead.
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rhmlib import audit, claims, grids, pages, parameters, sweeps
+from rhmlib import audit, build, claims, grids, pages, parameters, sweeps
 from rhmlib.chapters import Project
 
 
@@ -41,9 +42,10 @@ class Context:
         return self.project.root
 
     def notebooks(self) -> list[Path]:
-        """The executed notebooks of this build."""
-        found = sorted(self.source.glob("*.ipynb"))
-        self.read.update(found)
+        """The executed notebooks of this build, in the order of the book."""
+        order = {name: i for i, name in enumerate(build.toc_pages(self.project))}
+        found = sorted(self.source.glob("*.ipynb"), key=lambda path: order.get(path.stem, len(order)))
+        self.read.update([*found, self.root / "_toc.yml"])
         return found
 
     def tables(self) -> list[str]:
@@ -58,7 +60,7 @@ class Context:
 
 
 def pipe_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> str:
-    """Write a Markdown table.
+    r"""Write a Markdown table.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def pipe_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: I
     >>> print(pipe_table(["a", "b"], [["x|y", 2]], right=[1]))
     | a | b |
     |:--|--:|
-    | x\\|y | 2 |
+    | x\|y | 2 |
     """
     right = set(right)
     line = "|" + "|".join("--:" if i in right else ":--" for i in range(len(header))) + "|"
@@ -84,7 +86,9 @@ def _row(cells: Sequence[object]) -> str:
     return "| " + " | ".join("" if c is None else str(c).replace("|", "\\|") for c in cells) + " |"
 
 
-def list_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, name: str = "", css: str = "") -> str:
+def list_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, widths: Sequence[int], css: str = ""
+) -> str:
     """Write a table whose cells may be of several paragraphs.
 
     Parameters
@@ -92,12 +96,12 @@ def list_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, name: st
     header : sequence of str
     rows : iterable of sequence of str
         Markdown.
-    name : str
-        Label, for references.
+    widths : sequence of int
+        Of the columns, in percent.
     css : str
         Class of the table.
     """
-    options = [":header-rows: 1"] + [f":name: {name}"] * bool(name) + [f":class: {css}"] * bool(css)
+    options = [":header-rows: 1", f":widths: {' '.join(map(str, widths))}"] + [f":class: {css}"] * bool(css)
     lines = ["````{list-table}", *options, ""]
     for cells in [header, *rows]:
         for i, cell in enumerate(cells):
@@ -112,7 +116,9 @@ def _code(value: object) -> str:
 
 
 def _time(seconds: float) -> str:
-    return "unknown" if seconds != seconds else sweeps.duration(seconds)
+    if seconds != seconds:
+        return "unknown"
+    return "<\u00a01\u00a0s" if seconds < 0.5 else sweeps.duration(seconds).replace(" ", "\u00a0")
 
 
 # ---------------------------------------------------------------- how the book was made
@@ -125,10 +131,10 @@ def chapters_made(context: Context) -> str:
     rows = [
         (
             f"{{doc}}`{made.chapter}`",
-            f"{made.seconds:.0f} s",
+            _time(made.seconds),
             f"{made.device_name} ({made.device}), {made.threads} thread{'s' if made.threads > 1 else ''}",
             made.date,
-            _code(made.commit) + (" with uncommitted changes" if made.dirty else ""),
+            _commit(made.commit, clean=not made.dirty),
             letters[made.chapter],
         )
         for made in found
@@ -148,34 +154,37 @@ def tables_made(context: Context) -> str:
     rows = [
         (
             _code(made.table),
-            f"{made.rows:,}",
             _progress(made, states.get(made.table)),
-            _time(made.seconds),
-            _time(made.longest),
-            ", ".join(made.devices),
-            " ".join(map(_code, made.commits)),
-            "yes" if made.clean else "no",
-            letters[f"results/{made.table}"],
+            f"{_time(made.seconds)} (longest run {_time(made.longest)})",
+            f"{', '.join(made.devices)}; {letters[f'results/{made.table}']}",
+            " ".join(map(_code, made.commits)) + ("" if made.clean else ", not clean"),
             pages.audit_state(made, record),
         )
         for made in found
     ]
-    header = ["table", "rows", "runs", "time of one core", "longest run", "device"]
-    return pipe_table([*header, "commits", "clean", "versions", "audited"], rows, right=[1, 3, 4])
+    header = ["table", "runs and rows", "time of one core", "device; versions", "commits", "audited"]
+    return pipe_table(header, rows)
+
+
+def _commit(commit: str, *, clean: bool) -> str:
+    return _code(commit) + ("" if clean else ", not clean")
 
 
 def _progress(made: pages.TableMade, state: sweeps.Status | None) -> str:
-    """Runs in the table, and what is missing of the sweep's scale "book"."""
-    if state is None:
-        return f"{made.runs:,} trials" if made.study else f"{made.runs:,}"
-    words = [f"{state.done:,} of {state.total:,}"]
-    words += [f"{state.failed} failed"] * bool(state.failed) + [f"{state.stale} stale"] * bool(state.stale)
-    more = made.runs - state.done - state.failed - state.stale
-    return ", ".join(words + [f"{more:,} of other scales"] * (more > 0))
+    """Runs in the table, what is missing of the sweep's scale "book", and rows."""
+    words = [f"{made.runs:,} {'trials' if made.study else 'runs'}"]
+    if state is not None:
+        more = made.runs - state.done - state.failed - state.stale
+        words = [f"{state.done:,} of {state.total:,}"]
+        words += [f"{state.failed} failed"] * bool(state.failed) + [f"{state.stale} stale"] * bool(
+            state.stale
+        )
+        words += [f"{more:,} of other scales"] * (more > 0)
+    return ", ".join(words) + ("" if made.study else f"; {made.rows:,} rows")
 
 
 def _all_versions(context: Context) -> dict[str, list[pages.Versions]]:
-    """Sets of versions of all chapters and tables, in a fixed order, so that letters are the same everywhere."""
+    """Sets of versions of all chapters and tables, in a fixed order, so that letters stay the same."""
     found: dict[str, list[pages.Versions]] = {}
     for path in context.notebooks():
         found[path.stem] = [pages.made(path).versions]
@@ -203,10 +212,11 @@ def audits(context: Context) -> str:
     rows = [
         (
             row["date"],
-            _code(row["commit"]) + (" with uncommitted changes" if row["dirty"] == "true" else ""),
+            _commit(row["commit"], clean=row["dirty"] != "true"),
             row["device_name"],
             _code(row["table"]),
-            f"{row['equal']} of {row['runs']}" + (f", up to {float(row['max_seconds']):g} s" if row["max_seconds"] else ""),
+            f"{row['equal']} of {row['runs']}"
+            + (f", up to {float(row['max_seconds']):g} s" if row["max_seconds"] else ""),
             row["rows"],
             row["elsewhere"],
             row["differences"],
@@ -264,50 +274,47 @@ def sweep_files(context: Context) -> str:
 
 
 def chapter_parameters(context: Context) -> str:
-    """For each chapter, its parameters with type, range, meaning, default and value at each scale."""
+    """For each chapter, its parameters with meaning, type and range, default and value at each scale."""
     context.read.update((context.root / "params").glob("*.yaml"))
     context.read.update(context.project.book.glob("*.md"))
-    scales = pages.scales(context.root)
-    header = ["parameter", "meaning", "type", "allowed", "default", *scales]
+    found = pages.settings(context.root)
     parts = []
-    for chapter, found in pages.settings(context.root).items():
-        rows = [
-            (
-                _code(setting.parameter.name),
-                setting.parameter.meaning,
-                setting.parameter.kind,
-                setting.parameter.allowed,
-                _code(repr(setting.default)),
-                *(_changed(setting, scale) for scale in scales),
-            )
-            for setting in found
-        ]
-        parts.append(f"**{{doc}}`{chapter}`** (`rhm run {chapter}`)\n\n{pipe_table(header, rows)}")
+    for chapter in [name for name in build.toc_pages(context.project) if name in found]:
+        rows = [(*_meaning(s.parameter), _code(repr(s.default)), _elsewhere(s)) for s in found[chapter]]
+        table = pipe_table(["parameter", "meaning", "type and range", "default", "other values"], rows)
+        parts.append(f"**{{doc}}`{chapter}`** (`rhm run {chapter}`)\n\n{table}")
     return "\n\n".join([*parts, *pages.misplaced(context.root)])
 
 
-def _changed(setting: pages.Setting, scale: str) -> str:
-    """The value at a scale; a dot where it is the default."""
-    value = setting.at[scale]
-    return "·" if value == setting.default else f"**{_code(repr(value))}**"
+def _meaning(parameter: parameters.Parameter) -> tuple[str, str, str]:
+    """Name, meaning, and type with range; the largest 64-bit integer as what it is."""
+    allowed = parameter.allowed.replace(str(2**63 - 1), "2^63 - 1").replace(">=", "≥").replace("<=", "≤")
+    return _code(parameter.name), parameter.meaning, allowed
+
+
+def _elsewhere(setting: pages.Setting) -> str:
+    """The scales at which the value is not the default, with the value."""
+    changed = {scale: value for scale, value in setting.at.items() if value != setting.default}
+    return ", ".join(f"{scale}: {_code(repr(value))}" for scale, value in changed.items())
 
 
 def vocabulary(context: Context) -> str:
     """Parameters that occur in sweep files and in no chapter."""
     context.read.update(context.project.book.glob("*.md"))
-    rows = [_parameter_row(parameter) for parameter in pages.unused(context.root)]
-    return pipe_table(["parameter", "meaning", "type", "allowed"], rows)
-
-
-def _parameter_row(parameter: parameters.Parameter) -> tuple[str, ...]:
-    return _code(parameter.name), parameter.meaning, parameter.kind, parameter.allowed
+    rows = [_meaning(parameter) for parameter in pages.unused(context.root)]
+    return pipe_table(["parameter", "meaning", "type and range"], rows)
 
 
 # ---------------------------------------------------------------- claims
 
 # A mark that differs in shape, so that a verdict can be told without colour.
-MARKS = {"reproduced": "✔", "partly": "◐", "not": "✘", "open": "?"}
-_WORDS = {"reproduced": "reproduced", "partly": "partly", "not": "not reproduced", "open": "open"}
+MARKS: dict[claims.Verdict, str] = {"reproduced": "✔", "partly": "◐", "not": "✘", "open": "?"}
+_WORDS: dict[claims.Verdict, str] = {
+    "reproduced": "reproduced",
+    "partly": "partly",
+    "not": "not reproduced",
+    "open": "open",
+}
 
 
 def badge(verdict: claims.Verdict) -> str:
@@ -328,20 +335,24 @@ def claims_table(context: Context) -> str:
     for claim in _chosen_claims(context):
         scale = [claims.describe_scale(part, context.root, context.source) for part in claim.scale]
         context.read.update(context.root / "results" / f"{p.table}.csv" for p in claim.scale if p.table)
-        found = "\n".join([*_number_lines(claim, numbers), "", claim.found]).strip("\n")
-        words = f"[]{{#claim-{claim.name}}}{claim.claim} ({claim.source})"
-        rows.append([words, _verdict(claim, numbers), found, "\n\n".join(scale), claim.where])
+        said = f"[]{{#claim-{claim.name}}}{claim.claim} ({claim.source})\n\n{_verdict(claim, numbers)}"
+        found = "\n".join([*(_number_line(n, numbers) for n in claim.numbers), "", claim.found]).strip("\n")
+        rows.append([said, found, "\n\n".join([*scale, claim.where])])
     context.read.update(numbers.read)
-    header = ["the paper says", "verdict", "we find", "at which scale", "where"]
-    return list_table(header, rows, css="claims")
+    header = ["the paper says", "we find", "at which scale, and where"]
+    return list_table(header, rows, widths=(32, 46, 22), css="claims")
 
 
 def claims_in_short(context: Context) -> str:
-    """A row for each claim that is named: verdict, our words, links."""
+    """A row for each claim that is named: verdict, our words and first number, links."""
     numbers = claims.Numbers(context.source)
-    rows = [[c.claim, _verdict(c, numbers), c.found, c.where] for c in _chosen_claims(context)]
+    rows = []
+    for claim in _chosen_claims(context):
+        heads = [f"{n.what}: **{numbers.text(n.key)}**" for n in claim.numbers if n.headline]
+        found = f"{claim.found} ({'; '.join(heads)})" if heads else claim.found
+        rows.append([f"{claim.claim}\n\n{_verdict(claim, numbers)}", found, claim.where])
     context.read.update(numbers.read)
-    return list_table(["the paper says", "verdict", "we find", "where"], rows, css="claims")
+    return list_table(["the paper says", "we find", "where"], rows, widths=(34, 48, 18), css="claims")
 
 
 def claims_counted(context: Context) -> str:
@@ -367,9 +378,9 @@ def _verdict(claim: claims.Claim, numbers: claims.Numbers) -> str:
     return badge(claims.verdict([claims.judge(number, numbers) for number in claim.numbers]))
 
 
-def _number_lines(claim: claims.Claim, numbers: claims.Numbers) -> Iterator[str]:
-    for number in claim.numbers:
-        yield f"- {number.what}: **{numbers.text(number.key)}**; {_asked(number, numbers)}: {claims.judge(number, numbers)}"
+def _number_line(number: claims.Number, numbers: claims.Numbers) -> str:
+    text, judged = numbers.text(number.key), claims.judge(number, numbers)
+    return f"- {number.what}: **{text}**; {_asked(number, numbers)}: *{judged}*"
 
 
 def _asked(number: claims.Number, numbers: claims.Numbers) -> str:
@@ -385,21 +396,14 @@ def _asked(number: claims.Number, numbers: claims.Numbers) -> str:
 
 # Modules by group, each of which imports from those above it alone.
 GROUPS = {
-    "data": ("grammar", "sampling*"),
-    "exact": ("exact", "belief_propagation", "entropies", "theory", "signals", "metrics", "ilc_theory", "proof", "tax"),
-    "learners": (
-        "ilc", "token_ilc", "slc", "slc_*", "encoders", "objectives", "data2vec", "data2vec_*", "baselines",
-        "training", "probes", "encoder_probes", "bench_learners",
-    ),
-    "runs": (
-        "experiments", "experiment_*", "grids", "worker", "execution", "results", "sweeps", "audit", "tuning", "bench",
-    ),
-    "figures": ("fits", "figures", "figures_*", "drawings", "schematics", "widgets", "widget_*"),
-    "book": (
-        "provenance", "parameters", "chapters", "notebooks", "runner", "build", "claims", "pages", "generated",
-        "sphinx_pages", "cli",
-    ),
-}  # fmt: skip
+    "data": "grammar sampling*",
+    "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax",
+    "learners": "ilc token_ilc slc slc_* encoders objectives data2vec data2vec_* baselines training probes "
+    "encoder_probes bench_learners",
+    "runs": "experiments experiment_* grids worker execution results sweeps audit tuning bench",
+    "figures": "fits figures figures_* drawings schematics widgets widget_*",
+    "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_pages cli",
+}
 
 
 def modules(group: str, folder: str | Path | None = None) -> list[str]:
@@ -420,10 +424,11 @@ def modules(group: str, folder: str | Path | None = None) -> list[str]:
     if group not in GROUPS:
         raise ValueError(f"group must be one of the library's. {parameters.suggestion(group, GROUPS)}")
     names = sorted(path.stem for path in Path(folder or Path(__file__).parent).glob("[!_]*.py"))
-    first: dict[str, tuple[str, int]] = {}
-    for name in names:
-        places = ((g, i) for g, patterns in GROUPS.items() for i, p in enumerate(patterns) if fnmatch.fnmatch(name, p))
-        first[name] = next(places, ("learners", len(GROUPS["learners"])))
+    patterns = [(g, i, p) for g, text in GROUPS.items() for i, p in enumerate(text.split())]
+    first = {
+        name: next(((g, i) for g, i, p in patterns if fnmatch.fnmatch(name, p)), ("learners", len(patterns)))
+        for name in names
+    }
     return sorted((n for n in names if first[n][0] == group), key=lambda n: (first[n][1], n))
 
 
@@ -439,10 +444,17 @@ def _module(name: str) -> str:
 
 
 def api_overview(context: Context) -> str:
-    """The modules of one group, with the first sentence of each."""
+    """The modules of one group, with the first paragraph of each docstring."""
     names = [name for group in context.only or GROUPS for name in modules(group)]
-    lines = "\n".join(f"   rhmlib.{name}" for name in names)
-    return f"```{{eval-rst}}\n.. autosummary::\n\n{lines}\n```"
+    return pipe_table(
+        ["module", "what it is about"], [(f"{{py:mod}}`rhmlib.{n}`", _summary(n)) for n in names]
+    )
+
+
+def _summary(name: str) -> str:
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+    return " ".join(first.removesuffix("::").split()).replace("``", "`").replace("*", "\\*")
 
 
 PARTS: dict[str, Callable[[Context], str]] = {
@@ -473,4 +485,3 @@ def make(name: str, context: Context) -> str:
     if name not in PARTS:
         raise ValueError(f"{name!r} is no generated part. {parameters.suggestion(name, PARTS)}")
     return PARTS[name](context)
-

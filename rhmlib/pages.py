@@ -128,7 +128,9 @@ def table_made(name: str, root: str | Path | None = None) -> TableMade:
     """
     names = table_names(root)
     if name not in names:
-        raise ValueError(f"name must be that of a table. Found {name!r}. {parameters.suggestion(name, names)}")
+        raise ValueError(
+            f"name must be that of a table. Found {name!r}. {parameters.suggestion(name, names)}"
+        )
     table = pd.read_csv(grids.find_root(root) / "results" / f"{name}.csv", low_memory=False)
     study = "config_hash" not in table
     runs = table if study else table.drop_duplicates("config_hash")
@@ -209,7 +211,9 @@ def audit_state(made: TableMade, records: Iterable[Mapping[str, str]]) -> str:
     mine = [row for row in records if row["table"] == made.table and row["code_hash"] in made.code_hashes]
     if not mine:
         return "none" if not made.study else "—"
-    runs, equal, differences = (sum(int(row[key]) for row in mine) for key in ("runs", "equal", "differences"))
+    runs, equal, differences = (
+        sum(int(row[key]) for row in mine) for key in ("runs", "equal", "differences")
+    )
     wrong = f", {differences} differences" if differences else ""
     return f"{equal} of {runs} runs equal{wrong}, {max(row['date'] for row in mine)[:10]}"
 
@@ -269,7 +273,9 @@ def settings(start: str | Path | None = None) -> dict[str, list[Setting]]:
     found = {}
     for name, (defaults, layers) in _layers(start).items():
         at = {
-            scale: parameters.resolve(defaults, {k: v for k, v in layer.items() if k in defaults}, chapter=name)
+            scale: parameters.resolve(
+                defaults, {k: v for k, v in layer.items() if k in defaults}, chapter=name
+            )
             for scale, layer in layers.items()
         }
         found[name] = [

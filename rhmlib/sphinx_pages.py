@@ -82,7 +82,9 @@ def canonical(name: str) -> str:
         try:
             found = getattr(found, part) if hasattr(found, part) else import_module(".".join(parts[:i]))
         except ImportError:
-            raise ValueError(f"{name} must be a name of the library. Found no {part!r} in {module}.") from None
+            raise ValueError(
+                f"{name} must be a name of the library. Found no {part!r} in {module}."
+            ) from None
         module = ".".join(parts[:i])
     owner, inner = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
     return f"{owner}.{inner}" if owner and inner and owner.startswith("rhmlib") else name

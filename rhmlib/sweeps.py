@@ -411,7 +411,9 @@ def sweep(
         return _collect(plan, run_on_cluster(queue, client, say), stop, progress, say)
 
 
-def table(name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print) -> pd.DataFrame:
+def table(
+    name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print
+) -> pd.DataFrame:
     """Read the table of a sweep, after doing what is missing where this machine is meant for it.
 
     The published scale is only read. Of any other, missing runs are done first, if there is the
@@ -442,10 +444,13 @@ def table(name: str, scale: str = "book", *, root: str | Path | None = None, say
     if scale != "book":
         plan = _plan(_survey(grids.read_sweep(name, root)), scale)
         asked = {str(getattr(run.config, "device", "cpu")) for run in plan.todo}
-        if any(device.startswith(("auto", "cuda")) for device in asked) and provenance.resolve_device() == "cpu":
+        if (
+            any(device.startswith(("auto", "cuda")) for device in asked)
+            and provenance.resolve_device() == "cpu"
+        ):
             raise ValueError(
-                f"scale {scale!r} of the sweep {name!r} must run on a machine with a CUDA device. Found none. "
-                f"{_need(plan)} To run it here all the same: rhm sweep {name} --scale {scale}"
+                f"scale {scale!r} of the sweep {name!r} must run on a machine with a CUDA device. "
+                f"Found none. {_need(plan)} To run it here all the same: rhm sweep {name} --scale {scale}"
             )
         if plan.todo:
             sweep(name, scale, jobs=1, root=root, progress=False, say=say)

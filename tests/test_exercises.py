@@ -57,7 +57,9 @@ def test_proof_depth_costs_less_than_a_factor_of_two_from_4_to_30():
 
 def test_slc_patches_attract_each_other_above_a_similarity():
     weights = ClusterWeights(margin=0.8, similarity=1.0, separation=4.0, norm=0.0)
-    turn = (weights.similarity * weights.margin + weights.separation) / (weights.similarity + weights.separation)
+    turn = (weights.similarity * weights.margin + weights.separation) / (
+        weights.similarity + weights.separation
+    )
 
     def cost(S, codes):
         similarities = torch.tensor([[[1.0, S], [S, 1.0]]], dtype=torch.float64)
@@ -105,7 +107,9 @@ class Centred(PairContexts):
         bench.rehearse("of_the_page:Centred")
 
 
-@pytest.mark.parametrize("chapter", ["rhm", "correlations", "ilc", "proof", "slc", "data2vec", "separation", "bench"])
+@pytest.mark.parametrize(
+    "chapter", ["rhm", "correlations", "ilc", "proof", "slc", "data2vec", "separation", "bench"]
+)
 def test_every_main_chapter_has_an_exercise_with_a_solution(chapter):
     page = (find_root() / "book" / f"{chapter}.md").read_text(encoding="utf-8")
     exercises = page.count("{admonition} Exercise:")
