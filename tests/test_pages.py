@@ -19,10 +19,9 @@ def source(tmp_path_factory):
     """Two executed notebooks, as far as the pages look at them."""
     folder = tmp_path_factory.mktemp("src")
     for chapter, python in (("ilc", "3.11.7"), ("rhm", "3.12.1")):
-        record = {
-            "seconds": 91.2, "device": "cpu", "device_name": "A CPU", "threads": 1,
-            "date": "2026-01-02 03:04 UTC", "commit": "abcdef0123", "dirty": chapter == "rhm", "versions": {"python": python},
-        }  # fmt: skip
+        record = {"seconds": 91.2, "device": "cpu", "device_name": "A CPU", "threads": 1}
+        record |= {"date": "2026-01-02 03:04 UTC", "commit": "abcdef0123", "dirty": chapter == "rhm"}
+        record |= {"versions": {"python": python}}
         made = {
             "chapter": chapter,
             "parameters": {"v": 8, "ms": [2, 4, 6], "n_grammars": 5},
