@@ -224,7 +224,7 @@ class Explorer {
 
   nodes(place, marks) {
     const rows = this.levels.map((row, level) => row.map((_, index) => this.nodeAt(place, marks, level, index)));
-    return rows.reverse().flat();
+    return rows.reverse().flat(2);
   }
 
   nodeAt(place, marks, level, index) {
@@ -244,8 +244,10 @@ class Explorer {
     const spots = this.spots(place, level, index);
     const words = [this.nameOf([level, index]), `symbol ${symbol}`];
     if (changed) words.push(`was ${this.before[level][index]}`);
-    for (const [kind, text] of [["tuple", "in the tuple"], ["cousins", "cousin"]]) if (marks[kind].has(name)) words.push(text);
-    return svg("g", {
+    for (const [kind, text] of [["tuple", "in the tuple"], ["cousins", "cousin"], ["target", "Z"]]) {
+      if (marks[kind].has(name)) words.push(text);
+    }
+    const node = svg("g", {
         class: ["rhm-node", ...kinds.filter(([, yes]) => yes).map(([kind]) => kind)].join(" "),
         role: "button", tabindex: here ? 0 : -1, "aria-current": here ? "true" : null,
         "aria-label": words.join(", "),
@@ -255,9 +257,11 @@ class Explorer {
       marks.tuple.has(name) || marks.cousins.has(name) ? shape("rhm-ring", ring) : null,
       shape("rhm-shape", radius),
       svg("text", { class: "rhm-symbol", x, y: y + 4.5, "text-anchor": "middle" }, String(symbol)),
-      marks.target.has(name) ? beside("rhm-z", spots.target, "Z") : null,
-      changed ? beside("rhm-old", spots.old, String(this.before[level][index])) : null,
     );
+    const notes = [];
+    if (marks.target.has(name)) notes.push(beside("rhm-z", spots.target, "Z"));
+    if (changed) notes.push(beside("rhm-old", spots.old, String(this.before[level][index])));
+    return [node, ...notes];
   }
 
   /** Where, seen from a node, its old symbol and the mark Z are written: away from its edges. */
