@@ -1,4 +1,4 @@
-"""Look at the gradients of a stacked network's losses while it trains: do they conflict?"""
+"""Watch the gradients of a stacked network's losses while it trains, and how they conflict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rhmlib.experiment_slc import SLCExperiment, _Run
 from rhmlib.training import Jacobian, UPGrad, draw_subsets, train
@@ -46,7 +46,7 @@ class GradientView:
     applied: Floats
 
     def cosines(self) -> Floats:
-        """Gramian of the unit gradients: the cosines of the angles between them; 0 for a gradient that is 0."""
+        """Cosines of the angles between the gradients; 0 for a gradient that is 0."""
         norms = np.sqrt(np.diag(self.gramian))
         scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
         return self.gramian * np.outer(scale, scale)
@@ -58,23 +58,18 @@ class GradientView:
             return np.full(len(self.losses), 1 / len(self.losses))
         return np.asarray(weighting(torch.from_numpy(self.gramian)[None])[0], dtype=float)
 
+    def update_cosines(self, name: str) -> Floats:
+        """Cosine of the angle between each gradient and the update that `WEIGHTINGS[name]` makes of all.
 
-def update_cosines(gramian: ArrayLike, weights: ArrayLike) -> Floats:
-    """Cosine of the angle between each gradient and the update that weights make of all.
-
-    Parameters
-    ----------
-    gramian : array of shape (K, K)
-    weights : array of shape (K,)
-
-    Returns
-    -------
-    array of float, shape (K,)
-        Negative: the step makes this loss larger, to first order. NaN where a gradient is 0.
-    """
-    G, w = np.asarray(gramian, dtype=float), np.asarray(weights, dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (G @ w) / np.sqrt(np.diag(G) * (w @ G @ w))
+        Returns
+        -------
+        array of float, shape (2(L-1),)
+            Negative: the step makes this loss larger, to first order. NaN where a gradient is 0.
+        """
+        products = self.gramian @ self.weights(name)
+        squared = np.diag(self.gramian) * (self.weights(name) @ products)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(products / np.sqrt(squared))
 
 
 def watch_gradients(config: SLCExperiment, steps: Sequence[int]) -> list[GradientView]:

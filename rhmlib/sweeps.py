@@ -337,9 +337,7 @@ def sweep(
     if not plan.todo:
         return Outcome(0, 0, 0)
     if scheduler is None and any(map(_wants_cuda, plan.todo)) and provenance.resolve_device() == "cpu":
-        say(
-            "These runs want a CUDA device, and there is none here: they take the time of a CPU that is given above."
-        )
+        say("These runs want a CUDA device, and there is none here: they will take the time given above.")
     queue = Queue(deque(_tasks(plan, shared_disk=scheduler is None)), stop, _watch(plan.table, plan.code))
     if scheduler is None:
         return _collect(plan, run_locally(queue, jobs), stop, progress, say)
