@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from rhmlib.figures import LEARNER_COLORS, level_color, m_color
 from rhmlib.fits import Curve
 
+# Right, split, confused: see rhmlib.slc_fits.error_parts.
+_PARTS = ("#009E73", "#A6DCC9", "#E8B39B")
+
 
 def dynamics(table: pd.DataFrame) -> Figure:
     """Draw accuracy and prediction loss of every level over training (Fig. 10).
@@ -72,27 +75,6 @@ def code_budget(table: pd.DataFrame) -> Figure:
     axes[0].set(ylabel="accuracy of the top latent")
     axes[1].legend(loc="lower left")
     return figure
-
-
-def thresholds_beside(
-    slc: dict[tuple[float, ...], float], ilc: dict[tuple[float, ...], float]
-) -> pd.DataFrame:
-    """List thresholds of SLC as multiples of ILC's, for the settings that both have.
-
-    Parameters
-    ----------
-    slc, ilc : dict
-        (m, L) to the strings at which the accuracy is reached; NaN where it is not.
-
-    Returns
-    -------
-    DataFrame
-        m, L, SLC, ILC, and their ratio.
-    """
-    keys = sorted(set(slc) & set(ilc))
-    rows = [(m, L, slc[m, L], ilc[m, L], slc[m, L] / ilc[m, L]) for m, L in keys]
-    table = pd.DataFrame(rows, columns=["m", "L", "SLC", "ILC", "ratio"])
-    return table.replace([np.inf, -np.inf], np.nan)
 
 
 # ---------------------------------------------------------------- how many strings
@@ -168,7 +150,7 @@ def levels_beside(slc: pd.DataFrame, ilc: pd.DataFrame) -> Figure:
         x = found.index.to_numpy(float) / unit
         right, known = found["hungarian_accuracy"], found["majority_accuracy"]
         ax.stackplot(
-            x, right, known - right, 1 - known, colors=("#009E73", "#A6DCC9", "#E8B39B"),
+            x, right, known - right, 1 - known, colors=_PARTS,
             labels=("SLC: right", "SLC: split", "SLC: confused"),
         )  # fmt: skip
         other = ilc[ilc["level"] == level].groupby("n")["hungarian_accuracy"].mean()
@@ -265,3 +247,64 @@ def collapse_weight(table: pd.DataFrame, ax: Axes, metric: str = "hungarian_accu
         ylabel="accuracy of the top latent",
     )
     ax.legend(fontsize=9)
+
+
+# ---------------------------------------------------------------- merging and splitting
+
+
+def margins(table: pd.DataFrame) -> Figure:
+    """Draw how margin and final weight of separation part the errors of the top level.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.slc_fits.error_parts` returns, of the top level and one n; with the columns
+        margin and w_sep_end.
+
+    Returns
+    -------
+    Figure
+        Three maps over margin and weight: right, split, confused.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(9.2, 2.7), sharey=True)
+    panels = {"hungarian_accuracy": "right", "split": "split", "confused": "confused"}
+    for ax, (column, title) in zip(axes, panels.items(), strict=True):
+        wide = table.pivot_table(index="margin", columns="w_sep_end", values=column)
+        ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
+        for i, j in np.ndindex(wide.shape):
+            value = wide.iloc[i, j]
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        ax.set_xticks(range(len(wide.columns)), [f"{x:g}" for x in wide.columns])
+        ax.set_yticks(range(len(wide.index)), [f"{x:g}" for x in wide.index])
+        ax.set(title=title, xlabel="separation at the end")
+        ax.grid(visible=False)
+    axes[0].set_ylabel("margin")
+    return figure
+
+
+def first_separation(table: pd.DataFrame) -> Figure:
+    """Draw the kinds of error of the top level against the first weight of separation, a panel a size.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.slc_fits.error_parts` returns, of the top level; columns w_sep and n_over_vm3.
+    """
+    sizes = sorted(table["n_over_vm3"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(3.6 * len(sizes), 3.0), sharey=True, squeeze=False)
+    for ax, size in zip(axes[0], sizes, strict=True):
+        found = (
+            table[table["n_over_vm3"] == size]
+            .groupby("w_sep")[["hungarian_accuracy", "split", "confused"]]
+            .mean()
+        )
+        at, bottom = np.arange(len(found)), np.zeros(len(found))
+        for column, color, name in zip(found, _PARTS, ("right", "split", "confused"), strict=True):
+            ax.bar(at, found[column], bottom=bottom, color=color, label=name)
+            bottom += found[column].to_numpy()
+        ax.set_xticks(at, [f"{x:g}" for x in found.index])
+        ax.set(title=f"$P = {size:g}\\,v m^3$", xlabel="separation at the start", ylim=(0, 1))
+        ax.grid(visible=False)
+    axes[0, 0].set_ylabel("share of places")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return figure

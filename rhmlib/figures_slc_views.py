@@ -40,7 +40,8 @@ def module_views(views: Sequence[View]) -> Figure:
     figure, axes = plt.subplots(2, len(views), figsize=(2.25 * len(views), 5.2), height_ratios=(1, 1.15))
     cmap = plt.get_cmap("tab10")
     plane = _plane(views[-1].predictions)
-    used = _code_order(views[-1].codes, views[-1].parents)
+    hard = np.eye(views[-1].codes.shape[1])[views[-1].codes.argmax(1)]
+    used = _code_order(hard, views[-1].parents)
     for (above, below), view in zip(axes.T, views, strict=True):
         points = plane.transform(view.predictions)
         colors = [cmap(int(parent) % 10) for parent in view.parents]
@@ -127,6 +128,8 @@ def gramians(views_of: Mapping[str, Sequence[GradientView]]) -> Figure:
             ax.set_title(f"step {view.step:,}", fontsize=10)
         row[0].set_ylabel(name, fontsize=10)
         row[0].set_yticks(range(len(views[0].losses)), loss_names(len(views[0].losses)), fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel("squared norm", fontsize=9)
     return figure
 
 
@@ -137,8 +140,8 @@ def _gramian(ax: Axes, view: GradientView) -> None:
         if i != j:
             text = f"{cosines[i, j]:.2f}" if abs(cosines[i, j]) >= 0.005 else "≈0"
             ax.text(j, i, text, ha="center", va="center", fontsize=8)
-    norms = np.log10(np.maximum(np.diag(view.gramian), 1e-300))
-    ax.set_xticks(range(len(norms)), [f"$10^{{{x:.0f}}}$" for x in norms], fontsize=8)
+    norms = np.rint(np.log10(np.maximum(np.diag(view.gramian), 1e-300))).astype(int)
+    ax.set_xticks(range(len(norms)), [f"$10^{{{x}}}$" for x in norms], fontsize=8)
     ax.set_yticks([])
     ax.grid(visible=False)
 

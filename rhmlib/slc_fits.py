@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -177,3 +177,72 @@ def error_parts(table: pd.DataFrame) -> pd.DataFrame:
         confused=1 - table["majority_accuracy"],
         split=table["majority_accuracy"] - table["hungarian_accuracy"],
     )
+
+
+def thresholds_beside(
+    slc: pd.DataFrame, ilc: pd.DataFrame, *, metric: str = "hungarian_accuracy", accuracy: float = 0.75
+) -> pd.DataFrame:
+    """List SLC's thresholds beside ILC's for every m, depth and level that both have.
+
+    Parameters
+    ----------
+    slc, ilc : DataFrame
+        Rows of one alphabet.
+    metric : str
+        That SLC is judged by; ILC always by its matching.
+    accuracy : float
+
+    Returns
+    -------
+    DataFrame
+        m, L, level, SLC, ILC (strings; NaN where the accuracy is not crossed) and their ratio.
+    """
+    keys = ["m", "L", "level"]
+    mine, other = _crossings(slc, metric, accuracy), _crossings(ilc, "hungarian_accuracy", accuracy)
+    rows = [(*key, mine[key], other[key], mine[key] / other[key]) for key in sorted(set(mine) & set(other))]
+    return pd.DataFrame(rows, columns=[*keys, "SLC", "ILC", "ratio"])
+
+
+def _crossings(table: pd.DataFrame, metric: str, accuracy: float) -> dict[tuple[Any, ...], float]:
+    """Thresholds by m, L and level; NaN where they are censored."""
+    found = {
+        key: fits.crossing(curve.sizes, curve.mean(), accuracy)
+        for key, curve in fits.curves(
+            table.dropna(subset=[metric]), by=["m", "L", "level"], metric=metric
+        ).items()
+    }
+    return {key: size if 0 < size < math.inf else math.nan for key, size in found.items()}
+
+
+def share_of_splitting(slc: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """Part SLC's error at the sizes where ILC has learnt the level and SLC has not.
+
+    Parameters
+    ----------
+    slc : DataFrame
+        As :func:`error_parts` returns.
+    beside : DataFrame
+        As :func:`thresholds_beside` returns.
+
+    Returns
+    -------
+    DataFrame
+        m, L and level of the rows that have such sizes, with the mean of `split`, `confused` and
+        `codes_used` there.
+    """
+    out = []
+    for row in beside.dropna().itertuples():
+        part = slc[(slc["m"] == row.m) & (slc["L"] == row.L) & (slc["level"] == row.level)]
+        between = part[(part["n"] >= row.ILC) & (part["n"] <= row.SLC)]
+        if len(between):
+            means = between[["split", "confused", "codes_used"]].mean()
+            out.append({"m": row.m, "L": row.L, "level": row.level, **means})
+    return pd.DataFrame(out)
+
+
+def tally(estimates: Iterable[Estimate], value: float = 3) -> str:
+    """Say in one phrase how intervals lie to a value."""
+    known = [k for k in estimates if k.identified]
+    above, below = sum(k.low > value for k in known), sum(k.high < value for k in known)
+    inside = len(known) - above - below
+    return f"contains {value:g} in {inside} of {len(known)}, lies above it in {above} and below it in {below}"
