@@ -144,13 +144,13 @@ def threshold_ratio(
             return found
 
     def ratio(a: np.ndarray, b: np.ndarray) -> float:
-        return fits.crossing(second.sizes, b, accuracy) / fits.crossing(first.sizes, a, accuracy)
+        """NaN where a resample does not cross: few do, as both thresholds are identified."""
+        low, high = fits.crossing(first.sizes, a, accuracy), fits.crossing(second.sizes, b, accuracy)
+        return high / low if 0 < low < math.inf and 0 < high < math.inf else math.nan
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        draws = np.array([ratio(first.resample(rng), second.resample(rng)) for _ in range(n_bootstrap)])
-    draws = draws[np.isfinite(draws) & (draws > 0)]
+    draws = np.array([ratio(first.resample(rng), second.resample(rng)) for _ in range(n_bootstrap)])
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    low, high = np.nanpercentile(draws, [tail, 100 - tail])
     return Estimate(ratio(first.mean(), second.mean()), float(low), float(high))
 
 
