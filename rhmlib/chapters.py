@@ -366,15 +366,27 @@ def _module_files(modules: Iterable[str]) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
 
 
-def _named_files(project: Project, trees: Iterable[ast.Module]) -> list[Path]:
-    """Files that string constants of the code name."""
-    constants = {
+def named_sweeps(project: Project, chapter: Chapter) -> list[str]:
+    """Names of the sweeps that string constants of a chapter's code name."""
+    constants = _constants(_tree(cell) for cell in chapter.notebook.cells)
+    folder = project.root / "params" / "sweeps"
+    return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem in constants]
+
+
+def _constants(trees: Iterable[ast.Module]) -> set[str]:
+    """Printable string constants of the code that are short enough to be a file's name."""
+    found = {
         node.value
         for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and 0 < len(node.value) < 200
     }
-    constants = {text for text in constants if text.isprintable()}
+    return {text for text in found if text.isprintable()}
+
+
+def _named_files(project: Project, trees: Iterable[ast.Module]) -> list[Path]:
+    """Files that string constants of the code name."""
+    constants = _constants(trees)
     last = {text.replace("\\", "/").rpartition("/")[2] for text in constants}
     found = set(_tables(project, last))
     for text in constants:
