@@ -1,4 +1,11 @@
-"""Widgets that work in the static pages: pictures made beforehand, and a slider that chooses one."""
+"""Widgets that work in the static pages: pictures made beforehand, and a slider that chooses one.
+
+Widgets that compute in the page are in :mod:`rhmlib.widget_base` and the modules named ``widget_*``.
+"""
+
+# The tests of the pages find an interactive widget by data-rhm-widget="NAME" on its root, move the control
+# that bears data-rhm-control (a button, a select or a slider), and look whether the innerHTML of
+# data-rhm-picture has changed.
 
 from __future__ import annotations
 
