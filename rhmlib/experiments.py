@@ -31,6 +31,7 @@ LEARNERS = {
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
+    "phases": "rhmlib.experiment_phases:PhasesExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
     "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",
