@@ -211,6 +211,7 @@ _PARAMETERS = (
     _integer("cut_level", "level at which the target is cut", 0),
     _integer("phases", "phases of a training", 1),
     _integer("phase_steps", "optimiser steps a phase", 1),
+    _integer("probe_steps", "optimiser steps of a probe", 1),
     _number("dropout", "dropout of the transformer", low=0, below=1),
     _choice("objective", "what a learner predicts", "data2vec", "mlm", "ntp", "supervised"),
     _choice("architecture", "MLPs along the tree, or the transformer", "tree", "transformer"),
