@@ -1,4 +1,4 @@
-"""Probes of the root by the paper's protocol: linear, and with a hidden layer, on fresh batches (Appendix D)."""
+"""Probes of the root by the paper's protocol: linear, and with a hidden layer (Appendix D)."""
 
 from __future__ import annotations
 
