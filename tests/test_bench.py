@@ -182,7 +182,9 @@ def test_the_shipped_table_is_of_the_benchs_quick_scale():
     assert tuple(content["grid"].pop("entry")) == SHIPPED
     assert content == bench.SCALES["quick"]
     given = {**content["fixed"], "m": 3, "n": 100, "grammar_seed": 1, "data_seed": 1, "model_seed": 1}
-    assert ShippedExperiment(entry="ILC", **given).bench() == BenchExperiment(entry="rhmlib.bench_learners:ILC", **given)
+    assert ShippedExperiment(entry="ILC", **given).bench() == BenchExperiment(
+        entry="rhmlib.bench_learners:ILC", **given
+    )
     with pytest.raises(ValueError, match=r"entry must be one of Untrained, .* Found entry='Ilc'"):
         ShippedExperiment(entry="Ilc", **given)
 
