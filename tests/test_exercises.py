@@ -55,7 +55,7 @@ def test_proof_depth_costs_less_than_a_factor_of_two_from_4_to_30():
     assert many / few < 2
 
 
-def test_slc_patches_attract_each_other_above_a_similarity():
+def test_slc_network_patches_attract_each_other_above_a_similarity():
     weights = ClusterWeights(margin=0.8, similarity=1.0, separation=4.0, norm=0.0)
     turn = (weights.similarity * weights.margin + weights.separation) / (
         weights.similarity + weights.separation
@@ -68,6 +68,12 @@ def test_slc_patches_attract_each_other_above_a_similarity():
     together, apart = [[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]
     assert cost(turn + 0.001, together) < cost(turn + 0.001, apart)
     assert cost(turn - 0.001, together) > cost(turn - 0.001, apart)
+
+
+@pytest.mark.parametrize(("v", "exponent"), [(8, 3.76), (16, 3.26)])
+def test_slc_an_exponent_above_3(v, exponent):
+    few, many = (theory.sample_complexity("latent", v=v, m=m, s=2, L=3) for m in (2, 5))
+    assert np.log(many / few) / np.log(5 / 2) == pytest.approx(exponent, abs=0.01)
 
 
 @pytest.mark.parametrize(("decay", "steps"), [(0.99, 99), (0.999, 999)])
