@@ -65,7 +65,9 @@ class Contents(HTMLParser):
         From the id of a numbered figure, table or formula to its number.
     """
 
-    VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+    VOID = frozenset(
+        ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
+    )
 
     def __init__(self, text):
         super().__init__()
