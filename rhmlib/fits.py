@@ -293,16 +293,17 @@ def spread(means: Sequence[Floats], log_sizes: Sequence[Floats], log_m: Floats, 
         Mean over ordered pairs of curves and the points of the first.
     """
     x = [size - k * lm for size, lm in zip(log_sizes, log_m, strict=True)]
-    total, pairs = 0.0, 0
-    for i, (x_i, y_i) in enumerate(zip(x, means, strict=True)):
-        for j, (x_j, y_j) in enumerate(zip(x, means, strict=True)):
-            if i == j:
-                continue
-            gap = y_i - np.interp(x_i, x_j, y_j)
-            gap = np.where(x_i < x_j[0], np.maximum(gap, 0), np.where(x_i > x_j[-1], np.minimum(gap, 0), gap))
-            total += float(np.mean(gap**2))
-            pairs += 1
-    return total / pairs
+    at, y = np.concatenate(x), np.concatenate(means)
+    starts = np.cumsum([0, *(len(part) for part in x)])
+    weight = np.concatenate([np.full(len(part), 1 / len(part)) for part in x])
+    total = 0.0
+    for j, (x_j, y_j) in enumerate(zip(x, means, strict=True)):
+        # All points at once; those of the curve itself lie on it and add nothing.
+        gap = y - np.interp(at, x_j, y_j)
+        gap[(at < x_j[0]) & (gap < 0) | (at > x_j[-1]) & (gap > 0)] = 0
+        gap[starts[j] : starts[j + 1]] = 0
+        total += float(weight @ gap**2)
+    return total / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True)

@@ -336,6 +336,8 @@ def sweep(
     say(_summary(plan, scale, None if scheduler else jobs))
     if not plan.todo:
         return Outcome(0, 0, 0)
+    if scheduler is None and any(map(_wants_cuda, plan.todo)) and provenance.resolve_device() == "cpu":
+        say("These runs want a CUDA device, and there is none here: they will take the time given above.")
     queue = Queue(deque(_tasks(plan, shared_disk=scheduler is None)), stop, _watch(plan.table, plan.code))
     if scheduler is None:
         return _collect(plan, run_locally(queue, jobs), stop, progress, say)
@@ -344,7 +346,9 @@ def sweep(
         return _collect(plan, run_on_cluster(queue, client, say), stop, progress, say)
 
 
-def table(name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print) -> pd.DataFrame:
+def table(
+    name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print
+) -> pd.DataFrame:
     """Read the table of a sweep, after doing what is missing where this machine is meant for it.
 
     The published scale is only read. Of any other, missing runs are done first, if there is the
@@ -373,24 +377,53 @@ def table(name: str, scale: str = "book", *, root: str | Path | None = None, say
         (``device: auto`` or ``cuda``), and there is none. The message tells what they would take.
     """
     if scale != "book":
-        plan = _plan(_survey(grids.read_sweep(name, root)), scale)
-        asked = {str(getattr(run.config, "device", "cpu")) for run in plan.todo}
-        if any(device.startswith(("auto", "cuda")) for device in asked) and provenance.resolve_device() == "cpu":
-            raise ValueError(
-                f"scale {scale!r} of the sweep {name!r} must run on a machine with a CUDA device. Found none. "
-                f"{_need(plan)} To run it here all the same: rhm sweep {name} --scale {scale}"
-            )
-        if plan.todo:
+        check_device([name], scale, root=root)
+        if _plan(_survey(grids.read_sweep(name, root)), scale).todo:
             sweep(name, scale, jobs=1, root=root, progress=False, say=say)
     return results.read(name, scale=scale, root=root)
 
 
-def _need(plan: _Plan) -> str:
-    total = math.fsum(plan.seconds.values())
-    hours = "an unknown time" if math.isnan(total) else f"about {duration(total)}"
+def check_device(names: Iterable[str], scale: str, *, root: str | Path | None = None) -> None:
+    """Refuse a scale whose missing runs ask for a CUDA device where there is none.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of sweeps; those that have no such scale are passed over.
+    scale : str
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+
+    Raises
+    ------
+    ValueError
+        If runs are missing that ask for one (``device: auto`` or ``cuda``), and there is none. The message
+        tells what they would take here.
+    """
+    if provenance.resolve_device() != "cpu":
+        return
+    files = [grids.read_sweep(name, root) for name in names]
+    plans = [_plan(_survey(file), scale) for file in files if scale in file.scales]
+    asking = [plan for plan in plans if any(_wants_cuda(run) for run in plan.todo)]
+    if asking:
+        first = asking[0].sweep.name
+        which = f"sweep {first!r}" if len(asking) == 1 else f"sweeps {[plan.sweep.name for plan in asking]}"
+        raise ValueError(
+            f"scale {scale!r} of the {which} must run on a machine with a CUDA device. Found none. "
+            f"{_need(asking)} To run it here all the same: rhm sweep {first} --scale {scale}"
+        )
+
+
+def _wants_cuda(run: grids.Run) -> bool:
+    return str(getattr(run.config, "device", "cpu")).startswith(("auto", "cuda"))
+
+
+def _need(plans: Sequence[_Plan]) -> str:
+    total = math.fsum(seconds for plan in plans for seconds in plan.seconds.values())
+    time_here = "an unknown time" if math.isnan(total) else f"about {duration(total)}"
     return (
-        f"{len(plan.todo)} runs are missing; one core of this kind of CPU would take {hours}, "
-        "judging by the runs that are finished."
+        f"{sum(len(plan.todo) for plan in plans)} runs are missing; one core of this kind of CPU would take "
+        f"{time_here}, judging by the runs that are finished."
     )
 
 
