@@ -112,6 +112,20 @@ def build(context: click.Context, scale: str, force: bool, progress: bool | None
 
 
 @app.command()
+@click.option(
+    "--scale", default="book", show_default=True, metavar="NAME", help="A scale that has been built."
+)
+@click.option("-o", "--output", metavar="FILE", help="Default: _build/SCALE/book.pdf.")
+@click.option("--browser", metavar="FILE", help="Chromium or Chrome; default: the one on the path.")
+@click.pass_context
+def pdf(context: click.Context, scale: str, output: str | None, browser: str | None) -> None:
+    """Print the built pages as one PDF, by a headless Chromium."""
+    from rhmlib import pdf as printer
+
+    click.echo(printer.pdf(_project(context), scale, output=output, browser=browser, say=click.echo))
+
+
+@app.command()
 @click.pass_context
 def chapters(context: click.Context) -> None:
     """List the chapters with code, and their parameters."""

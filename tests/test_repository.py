@@ -145,7 +145,10 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["env", "book", "quick", "test", "lock", "format", "clean", "distclean"])
+@pytest.mark.parametrize(
+    "target",
+    ["env", "book", "quick", "pdf", "site", "spell", "test", "lock", "format", "clean", "distclean"],
+)
 def test_make_target_exists(target: str) -> None:
     done = make("--dry-run", target)
     assert done.returncode == 0, done.stderr
@@ -154,7 +157,7 @@ def test_make_target_exists(target: str) -> None:
 def test_make_alone_prints_help() -> None:
     done = make()
     assert done.returncode == 0, done.stderr
-    for target in ("make book", "make quick", "make test", "make lock"):
+    for target in ("make book", "make quick", "make pdf", "make test", "make lock"):
         assert target in done.stdout
 
 
@@ -174,8 +177,8 @@ def test_continuous_integration_runs_the_tests_and_a_quick_book() -> None:
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
     commands = [line.split()[:2] for line in script.read_text(encoding="utf-8").splitlines()]
-    assert ["make", "test"] in commands
-    assert ["make", "quick"] in commands
+    for target in ("test", "spell", "quick", "site"):
+        assert ["make", target] in commands
 
 
 def test_workflows_run_what_a_person_runs() -> None:
