@@ -397,8 +397,8 @@ def _asked(number: claims.Number, numbers: claims.Numbers) -> str:
 # Modules by group, each of which imports from those above it alone.
 GROUPS = {
     "data": "grammar sampling*",
-    "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax "
-    "block_theory lifting staircases",
+    "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax block_theory "
+    "lifting staircases",
     "learners": "ilc ilc_steps token_ilc slc slc_gramian slc_watch encoders objectives data2vec data2vec_* "
     "baselines contrastive multiscale stacked training probes probes_* encoder_probes phase_limits traces "
     "bench_learners",
