@@ -328,7 +328,7 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
 
     Of files, those count that the code cells name: a table of ``results/`` by its name, with or
     without folder and suffix (and with it the sweep file that it comes from, and the code of the
-    sweep's learner), any other by its path from the root.
+    sweep's learner), any other by its path from the root. Those beside the modules count, too.
 
     Parameters
     ----------
@@ -345,7 +345,8 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
     trees = [_tree(cell) for cell in notebook.cells]
     modules = sorted({module for tree in trees for module in provenance.imported_modules(tree)})
     library = provenance.code_hash(*modules) if modules else ""
-    files = {project.relative(path): _file_hash(path) for path in _named_files(project, trees)}
+    named = [*_named_files(project, trees), *_module_files(modules)]
+    files = {project.relative(path): _file_hash(path) for path in named}
     code = [
         (cell.source, "raises-exception" in cell.metadata.get("tags", []))
         for cell in notebook.cells
@@ -356,6 +357,13 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
     # jupytext leaves its own version there.
     header = {key: value for key, value in notebook.metadata.items() if key != "jupytext"}
     return Fingerprint(run, short_hash_of(FORMAT, run, text, header), library, files)
+
+
+def _module_files(modules: Iterable[str]) -> list[Path]:
+    """Files that modules of rhmlib read when they are imported: those of the folder ``MODULE_files``."""
+    needed = provenance.dependencies(*modules)
+    folders = [provenance.PACKAGE / f"{module}_files" for module in sorted(needed)]
+    return [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
 
 
 def named_sweeps(project: Project, chapter: Chapter) -> list[str]:
