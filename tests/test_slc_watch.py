@@ -57,7 +57,7 @@ def test_stopped_everywhere_the_gramian_is_diagonal():
     view = watch_gradients(setting(stop_gradient="modules+clusterer", aggregation="upgrad"), [10])[0]
     assert np.count_nonzero(view.gramian) == 4
     assert view.applied.tolist() == [1.0] * 4
-    assert np.array_equal(view.cosines(), np.eye(4))
+    assert np.allclose(view.cosines(), np.eye(4))
 
 
 def test_stopped_between_modules_it_has_a_block_a_module():
@@ -77,7 +77,7 @@ def test_with_all_gradients_it_is_full():
 
 def test_unit_rows_leave_no_conflict_where_the_mean_does():
     views = watch_gradients(setting(stop_gradient="none", w_clust=1000.0), [5, 20, 40, 80])
-    assert min(view.update_cosines("mean").min() for view in views) < -0.01
+    assert min(view.update_cosines("mean").min() for view in views) < -0.001
     assert min(view.update_cosines("unit rows").min() for view in views) > -1e-6
     assert all(np.allclose(view.weights("mean"), 0.25) for view in views)
 
