@@ -328,7 +328,7 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
 
     Of files, those count that the code cells name: a table of ``results/`` by its name, with or
     without folder and suffix (and with it the sweep file that it comes from, and the code of the
-    sweep's learner), any other by its path from the root.
+    sweep's learner), any other by its path from the root. Those beside the modules count, too.
 
     Parameters
     ----------
@@ -345,7 +345,8 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
     trees = [_tree(cell) for cell in notebook.cells]
     modules = sorted({module for tree in trees for module in provenance.imported_modules(tree)})
     library = provenance.code_hash(*modules) if modules else ""
-    files = {project.relative(path): _file_hash(path) for path in _named_files(project, trees)}
+    named = [*_named_files(project, trees), *_module_files(modules)]
+    files = {project.relative(path): _file_hash(path) for path in named}
     code = [
         (cell.source, "raises-exception" in cell.metadata.get("tags", []))
         for cell in notebook.cells
@@ -358,15 +359,34 @@ def fingerprint(project: Project, chapter: Chapter, values: Mapping[str, Any]) -
     return Fingerprint(run, short_hash_of(FORMAT, run, text, header), library, files)
 
 
-def _named_files(project: Project, trees: Iterable[ast.Module]) -> list[Path]:
-    """Files that string constants of the code name."""
-    constants = {
+def _module_files(modules: Iterable[str]) -> list[Path]:
+    """Files that modules of rhmlib read when they are imported: those of the folder ``MODULE_files``."""
+    needed = provenance.dependencies(*modules)
+    folders = [provenance.PACKAGE / f"{module}_files" for module in sorted(needed)]
+    return [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
+
+
+def named_sweeps(project: Project, chapter: Chapter) -> list[str]:
+    """Names of the sweeps that string constants of a chapter's code name."""
+    constants = _constants(_tree(cell) for cell in chapter.notebook.cells)
+    folder = project.root / "params" / "sweeps"
+    return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem in constants]
+
+
+def _constants(trees: Iterable[ast.Module]) -> set[str]:
+    """Printable string constants of the code that are short enough to be a file's name."""
+    found = {
         node.value
         for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and 0 < len(node.value) < 200
     }
-    constants = {text for text in constants if text.isprintable()}
+    return {text for text in found if text.isprintable()}
+
+
+def _named_files(project: Project, trees: Iterable[ast.Module]) -> list[Path]:
+    """Files that string constants of the code name."""
+    constants = _constants(trees)
     last = {text.replace("\\", "/").rpartition("/")[2] for text in constants}
     found = set(_tables(project, last))
     for text in constants:

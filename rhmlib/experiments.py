@@ -27,10 +27,12 @@ from rhmlib.parameters import suggestion
 
 # Loaded when first used: a learner that needs numpy alone does not pay for torch.
 LEARNERS = {
-    "bench": "rhmlib.bench:BenchExperiment",
+    "bench": "rhmlib.experiment_bench:BenchExperiment",
+    "bench_shipped": "rhmlib.experiment_shipped:ShippedExperiment",
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
+    "latent": "rhmlib.experiment_latent:LatentExperiment",
     "phases": "rhmlib.experiment_phases:PhasesExperiment",
     "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",

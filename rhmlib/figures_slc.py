@@ -1,13 +1,21 @@
-"""Figures of the stacked network (SLC): its training, its modules, its code budget."""
+"""Figures of the stacked network's tables: training, exponents, variants of gradients, code budget."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from rhmlib.figures import level_color
+from rhmlib.figures import LEARNER_COLORS, level_color, m_color
+from rhmlib.fits import Curve
+
+# Right, split, confused: see rhmlib.slc_fits.error_parts.
+_PARTS = ("#009E73", "#A6DCC9", "#E8B39B")
 
 
 def dynamics(table: pd.DataFrame) -> Figure:
@@ -69,22 +77,234 @@ def code_budget(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def thresholds_beside(
-    slc: dict[tuple[float, ...], float], ilc: dict[tuple[float, ...], float]
-) -> pd.DataFrame:
-    """List thresholds of SLC as multiples of ILC's, for the settings that both have.
+# ---------------------------------------------------------------- how many strings
+
+
+def exponents(table: pd.DataFrame, judge: str, ax: Axes) -> None:
+    """Draw fitted exponents with intervals, a row for each alphabet and depth, for one judge.
 
     Parameters
     ----------
-    slc, ilc : dict
-        (m, L) to the strings at which the accuracy is reached; NaN where it is not.
+    table : DataFrame
+        As :func:`rhmlib.slc_fits.exponents` returns.
+    judge : str
+    ax : Axes
+    """
+    part = table.xs(judge, level="judge")
+    ways = {"all": ("all $m$", "o"), "f <= 1/4": ("$f\\leq 1/4$", "s"), "P (1-f)": ("$P(1-f)$", "D")}
+    colors = ("#0072B2", "#CC79A7", "#009E73")
+    for (name, (label, mark)), color, shift in zip(ways.items(), colors, (0.22, 0, -0.22), strict=True):
+        kept = [(i + shift, k) for i, k in enumerate(part[name][::-1]) if k.identified]
+        if kept:
+            y, x = [i for i, _ in kept], [k.value for _, k in kept]
+            error = [[max(0, k.value - k.low) for _, k in kept], [max(0, k.high - k.value) for _, k in kept]]
+            ax.errorbar(x, y, xerr=error, fmt=mark, color=color, capsize=3, label=label)
+    ax.axvline(3, color="0.3", linestyle="--", linewidth=1.2)
+    names = [f"$v={v}$, $L={L}$" for v, L in part.index][::-1]
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="exponent $k$ of $m$", title=judge, ylim=(-0.5, len(names) - 0.5))
+
+
+def two_units(curve_of: Mapping[tuple[float, float], Curve], ylabel: str = "probe accuracy") -> Figure:
+    """Draw accuracy against P / (v m^3) and, beside it, against P / (v m^L) (Fig. 11, right).
+
+    Parameters
+    ----------
+    curve_of : mapping of (L, m) to Curve
+    ylabel : str
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.7), sharey=True)
+    depths = sorted({L for L, _ in curve_of})
+    lines = dict(zip(depths, ("-", "--", ":"), strict=False))
+    for ax, name in zip(axes, ("3", "L"), strict=True):
+        for (L, m), curve in curve_of.items():
+            x = curve.sizes / (curve.v * curve.m ** (3 if name == "3" else L))
+            label = f"$L={L:g}$, $m={m:g}$"
+            ax.plot(x, curve.mean(), marker="o", color=m_color(m), linestyle=lines[L], label=label)
+        ax.set(xscale="log", ylim=(0, 1.03), xlabel=f"$P\\,/\\,v\\,m^{{{name}}}$")
+    axes[0].set_ylabel(ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return figure
+
+
+def levels_beside(slc: pd.DataFrame, ilc: pd.DataFrame) -> Figure:
+    """Draw, level by level, where SLC's errors lie, and ILC on the same grammars.
+
+    Parameters
+    ----------
+    slc, ilc : DataFrame
+        Rows of one alphabet, m and depth.
 
     Returns
     -------
-    DataFrame
-        m, L, SLC, ILC, and their ratio.
+    Figure
+        A panel a level. Areas: shares of the places that are right under the matching, that have
+        one of several codes of the right latent (split), and whose code stands for another latent
+        (confused). Line: ILC, matched.
     """
-    keys = sorted(set(slc) & set(ilc))
-    rows = [(m, L, slc[m, L], ilc[m, L], slc[m, L] / ilc[m, L]) for m, L in keys]
-    table = pd.DataFrame(rows, columns=["m", "L", "SLC", "ILC", "ratio"])
-    return table.replace([np.inf, -np.inf], np.nan)
+    unit = slc["v"].iloc[0] * slc["m"].iloc[0] ** 3
+    levels = sorted(slc["level"].unique())
+    figure, axes = plt.subplots(1, len(levels), figsize=(3.1 * len(levels), 3.2), sharey=True)
+    for ax, level in zip(axes, levels, strict=True):
+        found = slc[slc["level"] == level].groupby("n")[["hungarian_accuracy", "majority_accuracy"]].mean()
+        x = found.index.to_numpy(float) / unit
+        right, known = found["hungarian_accuracy"], found["majority_accuracy"]
+        ax.stackplot(
+            x, right, known - right, 1 - known, colors=_PARTS,
+            labels=("SLC: right", "SLC: split", "SLC: confused"),
+        )  # fmt: skip
+        other = ilc[ilc["level"] == level].groupby("n")["hungarian_accuracy"].mean()
+        ax.plot(
+            other.index.to_numpy(float) / unit, other, "o-", color=LEARNER_COLORS["ilc"], label="ILC: right"
+        )
+        ax.set(xscale="log", xlim=(x.min(), x.max()), ylim=(0, 1), title=f"level {level}")
+        ax.set_xlabel("$P\\,/\\,v\\,m^3$")
+        ax.grid(visible=False)
+    axes[0].set_ylabel("share of places")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return figure
+
+
+# ---------------------------------------------------------------- gradients (Fig. 9)
+
+# (stop_gradient, whether there is a teacher): the paper's four in its order, then the two that it leaves out.
+_VARIANTS = {
+    ("none", True): "all gradients",
+    ("modules", True): "stopped between\nmodules",
+    ("modules", False): "… and\nno teacher",
+    ("modules+clusterer", False): "… and stopped before\nthe clusterer",
+    ("none", False): "all gradients,\nno teacher",
+    ("modules+clusterer", True): "all stops,\nteacher",
+}
+
+
+def variants(table: pd.DataFrame, metric: str = "hungarian_accuracy") -> Figure:
+    """Draw the accuracy of the gradient variants: a panel a weight of the clustering losses (Fig. 9).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the top level, with stop_gradient, ema, w_clust, aggregation and `metric`.
+    metric : str
+
+    Returns
+    -------
+    Figure
+        Bars: means. Dots: replicas. Hatched: Jacobian descent (UPGrad) instead of the sum of losses.
+    """
+    weights = sorted(table["w_clust"].unique())
+    figure, axes = plt.subplots(1, len(weights), figsize=(4.7 * len(weights), 4.3), sharey=True)
+    for ax, weight in zip(np.atleast_1d(axes), weights, strict=True):
+        part = table[table["w_clust"] == weight]
+        for i, (stop, teacher) in enumerate(_VARIANTS):
+            rows = part[(part["stop_gradient"] == stop) & ((part["ema"] > 0) == teacher)]
+            for aggregation, shift, hatch in (("sum", -0.19, ""), ("upgrad", 0.19, "////")):
+                values = rows[rows["aggregation"] == aggregation][metric].to_numpy(float)
+                if len(values):
+                    _bar(ax, i + shift, values, "#009E73" if i < 4 else "0.65", hatch)
+        ax.set_xticks(range(len(_VARIANTS)), list(_VARIANTS.values()), rotation=50, ha="right", fontsize=8.5)
+        ax.set(title=f"clustering losses × {weight:,g}", ylim=(0, 1.05))
+        ax.grid(visible=False, axis="x")
+    np.atleast_1d(axes)[0].set_ylabel("accuracy of the top latent")
+    return figure
+
+
+def _bar(ax: Axes, at: float, values: NDArray[np.float64], color: str, hatch: str) -> None:
+    ax.bar(
+        at, values.mean(), width=0.36, color=color, alpha=0.75, hatch=hatch, edgecolor="white", linewidth=0
+    )
+    spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else np.zeros(1)
+    ax.plot(at + spread, values, "o", color="black", markersize=2.5)
+
+
+def collapse_weight(table: pd.DataFrame, ax: Axes, metric: str = "hungarian_accuracy") -> None:
+    """Draw accuracy against the weight of the clustering losses, with and without a teacher.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the top level of runs by the sum of losses, with gradients stopped between modules or
+        before the clusterer too.
+    ax : Axes
+    metric : str
+    """
+    kinds = (
+        ("modules", True, "stopped between modules", "#009E73", "-"),
+        ("modules", False, "… and no teacher", "#D55E00", "-"),
+        ("modules+clusterer", True, "stopped before the clusterer too", "#009E73", "--"),
+        ("modules+clusterer", False, "… and no teacher", "#D55E00", "--"),
+    )
+    for stop, teacher, name, color, line in kinds:
+        rows = table[(table["stop_gradient"] == stop) & ((table["ema"] > 0) == teacher)]
+        group = rows.groupby("w_clust")[metric]
+        mean = group.mean()
+        ax.plot(mean.index, mean, marker="o", color=color, linestyle=line, label=name)
+        ax.plot(rows["w_clust"], rows[metric], "o", color=color, markersize=2.5, alpha=0.5)
+    ax.set(
+        xscale="log",
+        ylim=(0, 1.05),
+        xlabel="weight of the clustering losses",
+        ylabel="accuracy of the top latent",
+    )
+    ax.legend(fontsize=9)
+
+
+# ---------------------------------------------------------------- merging and splitting
+
+
+def margins(table: pd.DataFrame) -> Figure:
+    """Draw how margin and final weight of separation part the errors of the top level.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.slc_fits.error_parts` returns, of the top level and one n; with the columns
+        margin and w_sep_end.
+
+    Returns
+    -------
+    Figure
+        Three maps over margin and weight: right, split, confused.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(9.2, 2.7), sharey=True)
+    panels = {"hungarian_accuracy": "right", "split": "split", "confused": "confused"}
+    for ax, (column, title) in zip(axes, panels.items(), strict=True):
+        wide = table.pivot_table(index="margin", columns="w_sep_end", values=column)
+        ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
+        for i, j in np.ndindex(wide.shape):
+            value = wide.iloc[i, j]
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        ax.set_xticks(range(len(wide.columns)), [f"{x:g}" for x in wide.columns])
+        ax.set_yticks(range(len(wide.index)), [f"{x:g}" for x in wide.index])
+        ax.set(title=title, xlabel="separation at the end")
+        ax.grid(visible=False)
+    axes[0].set_ylabel("margin")
+    return figure
+
+
+def first_separation(table: pd.DataFrame) -> Figure:
+    """Draw the kinds of error of the top level against the first weight of separation, a panel a size.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.slc_fits.error_parts` returns, of the top level; columns w_sep and n_over_vm3.
+    """
+    sizes = sorted(table["n_over_vm3"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(3.6 * len(sizes), 3.0), sharey=True, squeeze=False)
+    for ax, size in zip(axes[0], sizes, strict=True):
+        found = (
+            table[table["n_over_vm3"] == size]
+            .groupby("w_sep")[["hungarian_accuracy", "split", "confused"]]
+            .mean()
+        )
+        at, bottom = np.arange(len(found)), np.zeros(len(found))
+        for column, color, name in zip(found, _PARTS, ("right", "split", "confused"), strict=True):
+            ax.bar(at, found[column], bottom=bottom, color=color, label=name)
+            bottom += found[column].to_numpy()
+        ax.set_xticks(at, [f"{x:g}" for x in found.index])
+        ax.set(title=f"$P = {size:g}\\,v m^3$", xlabel="separation at the start", ylim=(0, 1))
+        ax.grid(visible=False)
+    axes[0, 0].set_ylabel("share of places")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return figure

@@ -272,6 +272,46 @@ def exponent(
     return Estimate(_slope(x, y), low, high)
 
 
+def factor_per_level(
+    values: ArrayLike, rng: np.random.Generator, *, n_bootstrap: int = 1000, confidence: float = 0.95
+) -> Estimate:
+    """Factor by which a mean over grammars falls from one level to the next, on average.
+
+    Parameters
+    ----------
+    values : array of float, shape (G, K)
+        Positive; one row a grammar, one column a level.
+    rng : numpy.random.Generator
+        Of the bootstrap over grammars.
+    n_bootstrap : int
+    confidence : float
+
+    Returns
+    -------
+    Estimate
+        Below 1 where the mean rises.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two levels, or a value is not positive.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.ndim != 2 or table.shape[1] < 2 or not (table > 0).all():
+        raise ValueError(
+            "values must be positive, of shape (grammars, levels), with two levels at least. "
+            f"Found shape {table.shape}."
+        )
+
+    def factor(rows: NDArray[np.intp]) -> float:
+        mean = table[rows].mean(axis=0)
+        return float((mean[0] / mean[-1]) ** (1 / (len(mean) - 1)))
+
+    count = len(table)
+    draws = _bootstrap(lambda: factor(rng.integers(0, count, size=count)), n_bootstrap)
+    return Estimate(factor(np.arange(count)), *_interval(draws, confidence))
+
+
 def spread(means: Sequence[Floats], log_sizes: Sequence[Floats], log_m: Floats, k: float) -> float:
     """Mean squared distance between curves on the common axis log(P / v) - k log m.
 
@@ -293,16 +333,17 @@ def spread(means: Sequence[Floats], log_sizes: Sequence[Floats], log_m: Floats, 
         Mean over ordered pairs of curves and the points of the first.
     """
     x = [size - k * lm for size, lm in zip(log_sizes, log_m, strict=True)]
-    total, pairs = 0.0, 0
-    for i, (x_i, y_i) in enumerate(zip(x, means, strict=True)):
-        for j, (x_j, y_j) in enumerate(zip(x, means, strict=True)):
-            if i == j:
-                continue
-            gap = y_i - np.interp(x_i, x_j, y_j)
-            gap = np.where(x_i < x_j[0], np.maximum(gap, 0), np.where(x_i > x_j[-1], np.minimum(gap, 0), gap))
-            total += float(np.mean(gap**2))
-            pairs += 1
-    return total / pairs
+    at, y = np.concatenate(x), np.concatenate(means)
+    starts = np.cumsum([0, *(len(part) for part in x)])
+    weight = np.concatenate([np.full(len(part), 1 / len(part)) for part in x])
+    total = 0.0
+    for j, (x_j, y_j) in enumerate(zip(x, means, strict=True)):
+        # All points at once; those of the curve itself lie on it and add nothing.
+        gap = y - np.interp(at, x_j, y_j)
+        gap[(at < x_j[0]) & (gap < 0) | (at > x_j[-1]) & (gap > 0)] = 0
+        gap[starts[j] : starts[j + 1]] = 0
+        total += float(weight @ gap**2)
+    return total / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True)

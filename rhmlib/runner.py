@@ -28,6 +28,7 @@ from rhmlib.chapters import (
     Project,
     find_project,
     fingerprint,
+    named_sweeps,
     read_chapter,
     with_values,
 )
@@ -101,7 +102,8 @@ def plan(
     Raises
     ------
     ValueError
-        If anything is wrong: chapter, file, parameter, output, kernel or device.
+        If anything is wrong: chapter, file, parameter, output, kernel or device, or runs of the
+        chapter's sweeps are missing that want another machine.
     """
     overrides = dict(overrides or {})
     chapter = read_chapter(project, name)
@@ -117,6 +119,7 @@ def plan(
     _check_kernel(chapter)
     if str(values.get("device", "cpu")).startswith(("cuda", "mps")):
         provenance.resolve_device(values["device"])
+    _check_sweeps(project, chapter, str(values.get("sweep_scale", "book")))
     command = _command(project, name, files, overrides)
     return Plan(chapter, values, output, command, fingerprint(project, chapter, values))
 
@@ -140,6 +143,14 @@ def _check_kernel(chapter: Chapter) -> None:
             f"kernel of book/{chapter.name}.md must be installed. Found {chapter.kernel!r}. "
             f"{parameters.suggestion(chapter.kernel, there)}"
         )
+
+
+def _check_sweeps(project: Project, chapter: Chapter, scale: str) -> None:
+    """Refuse a scale of the chapter's sweeps whose missing runs this machine is not meant for."""
+    if scale != "book":
+        from rhmlib import sweeps
+
+        sweeps.check_device(named_sweeps(project, chapter), scale, root=project.root)
 
 
 def _command(project: Project, name: str, files: Sequence[str | Path], overrides: Mapping[str, Any]) -> str:
@@ -227,7 +238,7 @@ def run_chapter(
     name, files, overrides, output
         As for :func:`plan`.
     project : Project, optional
-        Default: :func:`find_project`.
+        Default: :func:`rhmlib.chapters.find_project`.
     force, progress : bool
         As for :func:`run`.
 

@@ -95,6 +95,36 @@ class Status:
         return self.seconds_left / 3600
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one scale of a sweep takes on one core.
+
+    Attributes
+    ----------
+    sweep, title, learner, scale : str
+    runs : int
+    measured : int
+        Runs that are in the table, whose seconds are known.
+    seconds : float
+        Of all runs: measured, or estimated from runs of the same learner; NaN where no run tells.
+    longest : float
+        Seconds of the longest run, which no number of cores makes shorter.
+    """
+
+    sweep: str
+    title: str
+    learner: str
+    scale: str
+    runs: int
+    measured: int
+    seconds: float
+    longest: float
+
+    def wall(self, cores: int) -> float:
+        """Seconds on so many cores, a run on each: an even share, or the longest run."""
+        return max(self.seconds / cores, self.longest)
+
+
 # ---------------------------------------------------------------- how far a sweep is
 
 
@@ -244,6 +274,43 @@ def status(root: str | Path | None = None, sweeps: Iterable[str] | None = None) 
     return [_plan(survey, scale).status(scale) for survey in surveys for scale in survey.sweep.scales]
 
 
+def costs(root: str | Path | None = None, sweeps: Iterable[str] | None = None) -> list[Cost]:
+    """Tell what each scale of each sweep takes, from the seconds in the tables.
+
+    Parameters
+    ----------
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+    sweeps : iterable of str, optional
+        Names of sweeps; default: all.
+
+    Returns
+    -------
+    list of Cost
+        Where a run is not in the table, what it would take is estimated by :func:`estimate`.
+    """
+    names = [path.stem for path in grids.sweep_files(root)] if sweeps is None else list(sweeps)
+    surveys = [_survey(grids.read_sweep(name, root)) for name in names]
+    return [_cost(survey, scale) for survey in surveys for scale in survey.sweep.scales]
+
+
+def _cost(survey: _Survey, scale: str) -> Cost:
+    runs = survey.sweep.runs(scale)
+    known = {run.hash: survey.found[run.hash][1] for run in runs if run.hash in survey.found}
+    others = [experiments.cost(run.config) for run in runs if run.hash not in known]
+    seconds = [*known.values(), *estimate(survey.timings, others)]
+    return Cost(
+        sweep=survey.sweep.name,
+        title=survey.sweep.title,
+        learner=survey.sweep.learner,
+        scale=scale,
+        runs=len(runs),
+        measured=len(known),
+        seconds=math.fsum(seconds),
+        longest=max(seconds),
+    )
+
+
 def format_status(rows: Iterable[Status]) -> str:
     """Return a table for the eye, a line a scale."""
     lines = [("sweep", "scale", "done", "missing", "failed", "stale", "core hours left")]
@@ -336,6 +403,8 @@ def sweep(
     say(_summary(plan, scale, None if scheduler else jobs))
     if not plan.todo:
         return Outcome(0, 0, 0)
+    if scheduler is None and any(map(_wants_cuda, plan.todo)) and provenance.resolve_device() == "cpu":
+        say("These runs want a CUDA device, and there is none here: they will take the time given above.")
     queue = Queue(deque(_tasks(plan, shared_disk=scheduler is None)), stop, _watch(plan.table, plan.code))
     if scheduler is None:
         return _collect(plan, run_locally(queue, jobs), stop, progress, say)
@@ -344,7 +413,9 @@ def sweep(
         return _collect(plan, run_on_cluster(queue, client, say), stop, progress, say)
 
 
-def table(name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print) -> pd.DataFrame:
+def table(
+    name: str, scale: str = "book", *, root: str | Path | None = None, say: Say = print
+) -> pd.DataFrame:
     """Read the table of a sweep, after doing what is missing where this machine is meant for it.
 
     The published scale is only read. Of any other, missing runs are done first, if there is the
@@ -373,24 +444,53 @@ def table(name: str, scale: str = "book", *, root: str | Path | None = None, say
         (``device: auto`` or ``cuda``), and there is none. The message tells what they would take.
     """
     if scale != "book":
-        plan = _plan(_survey(grids.read_sweep(name, root)), scale)
-        asked = {str(getattr(run.config, "device", "cpu")) for run in plan.todo}
-        if any(device.startswith(("auto", "cuda")) for device in asked) and provenance.resolve_device() == "cpu":
-            raise ValueError(
-                f"scale {scale!r} of the sweep {name!r} must run on a machine with a CUDA device. Found none. "
-                f"{_need(plan)} To run it here all the same: rhm sweep {name} --scale {scale}"
-            )
-        if plan.todo:
+        check_device([name], scale, root=root)
+        if _plan(_survey(grids.read_sweep(name, root)), scale).todo:
             sweep(name, scale, jobs=1, root=root, progress=False, say=say)
     return results.read(name, scale=scale, root=root)
 
 
-def _need(plan: _Plan) -> str:
-    total = math.fsum(plan.seconds.values())
-    hours = "an unknown time" if math.isnan(total) else f"about {duration(total)}"
+def check_device(names: Iterable[str], scale: str, *, root: str | Path | None = None) -> None:
+    """Refuse a scale whose missing runs ask for a CUDA device where there is none.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of sweeps; those that have no such scale are passed over.
+    scale : str
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+
+    Raises
+    ------
+    ValueError
+        If runs are missing that ask for one (``device: auto`` or ``cuda``), and there is none. The message
+        tells what they would take here.
+    """
+    if provenance.resolve_device() != "cpu":
+        return
+    files = [grids.read_sweep(name, root) for name in names]
+    plans = [_plan(_survey(file), scale) for file in files if scale in file.scales]
+    asking = [plan for plan in plans if any(_wants_cuda(run) for run in plan.todo)]
+    if asking:
+        first = asking[0].sweep.name
+        which = f"sweep {first!r}" if len(asking) == 1 else f"sweeps {[plan.sweep.name for plan in asking]}"
+        raise ValueError(
+            f"scale {scale!r} of the {which} must run on a machine with a CUDA device. Found none. "
+            f"{_need(asking)} To run it here all the same: rhm sweep {first} --scale {scale}"
+        )
+
+
+def _wants_cuda(run: grids.Run) -> bool:
+    return str(getattr(run.config, "device", "cpu")).startswith(("auto", "cuda"))
+
+
+def _need(plans: Sequence[_Plan]) -> str:
+    total = math.fsum(seconds for plan in plans for seconds in plan.seconds.values())
+    time_here = "an unknown time" if math.isnan(total) else f"about {duration(total)}"
     return (
-        f"{len(plan.todo)} runs are missing; one core of this kind of CPU would take {hours}, "
-        "judging by the runs that are finished."
+        f"{sum(len(plan.todo) for plan in plans)} runs are missing; one core of this kind of CPU would take "
+        f"{time_here}, judging by the runs that are finished."
     )
 
 

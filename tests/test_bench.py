@@ -2,17 +2,23 @@
 
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
-from rhmlib import bench, cli
+from rhmlib import Grammar, bench, cli
+from rhmlib.belief_propagation import posterior
 from rhmlib.bench import Budget
-from rhmlib.bench_learners import ILC, TreeData2Vec, TreeMaskedTokens
+from rhmlib.bench_learners import SHIPPED, one_hot
+from rhmlib.experiment_bench import BenchExperiment, nodes_of, ridge_accuracy
+from rhmlib.experiment_shipped import ShippedExperiment
 
 torch.set_num_threads(1)
+REPOSITORY = Path(__file__).parents[1]
 
 GOOD = """
 import numpy as np
@@ -62,6 +68,29 @@ def module(tmp_path, monkeypatch):
         ("class It(Good):\n def encode(self, t): return np.full((len(t), 2), np.nan)", r"finite numbers"),
         ("class It(Good):\n def encode(self, t): return np.random.rand(len(t), 2)", r"of each string"),
         ("class It(Good):\n def encode(self, t): return t - t.mean(0)", r"nor of the other strings"),
+        ("class It(Good):\n def encode(self, t): pass", r"must return shape \(n, width\) .* Found \(\) from"),
+        ("class It(Good):\n def encode(self, t): return t[:, :3, None]", r"\(8, 4, width\).* \(8, 3, 1\)"),
+        ("class It(Good):\n def encode(self, t): return t[:, :0]", r"must return shape .* Found \(8, 0\)"),
+        ("class It(Good):\n def encode(self, t): return t.astype(str)", r"real numbers. Found dtype <U"),
+        ("class It(Good):\n def encode(self, t): return t * 1j", r"real numbers. Found dtype complex"),
+        ("class It(Good):\n def encode(self, t): return [t[:, :3, None]]", r"L = 2 levels, of shapes"),
+        ("class It(Good):\n def encode(self, t): return [t[:, ::2, None]] * 3", r"at most L = 2 levels"),
+        ("class It(Good):\n labels = 'root'", r"labels .* must be True or False. Found labels='root'"),
+        ("class It(Good):\n labels = True", r"callable as fit\(tokens, rng, budget, labels\)"),
+        ("class It(Good):\n def fit(self, t, r, b, labels): pass", r"needs the roots says so: labels = True"),
+        ("class It(Good):\n def fit(self, t, r, b): self.v = t[0, 4]", r"on 32 .* of 4 tokens .* IndexError"),
+        ("class It(Good):\n def fit(self, t, r, b): self.v = 4", r"on 32 strings of 8 tokens .* IndexError"),
+        ("class It(Good):\n def fit(self, t, r, b): raise ValueError('mine')", r"run on .* ValueError: mine"),
+        (
+            "class It(Good):\n def fit(self, t, r, b): self.w = np.random.rand(b.v, 3)\n"
+            " def encode(self, t): return self.w[t]",
+            r"fit must draw what is random from its rng",
+        ),
+        (
+            "class It(Good):\n w = []\n def fit(self, t, r, b): self.w.append(1)\n"
+            " def encode(self, t): return t * len(self.w)",
+            r"keep what it learns in self",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_any_work(module, body, message):
@@ -82,15 +111,88 @@ def test_names(name, message):
         bench.load(name)
 
 
-@pytest.mark.parametrize("learner", [ILC, TreeData2Vec, TreeMaskedTokens])
+@pytest.mark.parametrize("learner", SHIPPED)
 def test_what_ships_has_the_protocol(learner):
-    bench.rehearse(f"rhmlib.bench_learners:{learner.__name__}")
+    bench.rehearse(f"rhmlib.bench_learners:{learner}")
+
+
+def test_who_asks_for_labels_gets_the_roots(module):
+    name = module(
+        """
+        class It(Good):
+            labels = True
+
+            def fit(self, tokens, rng, budget, labels):
+                self.v = budget.v
+                It.given = tokens, labels
+        """
+    )
+    settings(f"{name}:It").run()
+    tokens, labels = sys.modules[name].It.given
+    assert tokens.dtype == labels.dtype == np.int64  # codes of tuples do not overflow
+    grammar = Grammar.random(v=4, m=2, s=2, L=2, seed=0)
+    assert np.array_equal(posterior(grammar, tokens).root.argmax(-1), labels)
+
+
+def test_descriptions_of_strings_leaves_and_nodes():
+    tokens = np.arange(24).reshape(3, 8)
+
+    def nodes(made):
+        learner = type("It", (), {"encode": lambda self, t: made(t)})()
+        return nodes_of(learner, tokens, "It")
+
+    strings = nodes(lambda t: t[:, :5])
+    assert [x.shape for x in strings] == [(3, 1, 5)] * 3
+    leaves = nodes(lambda t: t[:, :, None])
+    assert [x.shape for x in leaves] == [(3, 4, 1), (3, 2, 1), (3, 1, 1)]
+    assert np.array_equal(leaves[0][0, :, 0], [0.5, 2.5, 4.5, 6.5])
+    levels = nodes(lambda t: [t[:, ::2, None]])
+    assert [x.shape for x in levels] == [(3, 4, 1), (3, 2, 2), (3, 1, 4)]
+    assert np.array_equal(levels[2][0, 0], [0, 2, 4, 6])
+
+
+def test_one_hot_codes_tell_tuples_of_children_apart():
+    codes = [np.array([[0, 1, 2, 0]]), np.array([[2, 1]])]
+    levels = one_hot(codes, 3)
+    assert [x.shape for x in levels] == [(1, 4, 3), (1, 2, 3), (1, 1, 9)]
+    assert levels[2].argmax() == 2 + 3 * 1
+    assert len(one_hot([np.zeros((1, 2), int)], 100)) == 1  # 10,000 tuples: left out
+
+
+def test_the_probe_reads_what_is_linear_and_no_more():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(900, 4)).astype(np.float32)
+    linear, xor = (x[:, 0] > 0).astype(np.int64), ((x[:, 0] > 0) ^ (x[:, 1] > 0)).astype(np.int64)
+
+    def accuracy(y):
+        return ridge_accuracy((x[:100], y[:100]), (x[100:300], y[100:300]), (x[300:], y[300:]), 2)
+
+    assert accuracy(linear) > 0.9
+    assert accuracy(xor) < 0.7
+
+
+def test_labels_of_the_probe_are_few():
+    run = settings("x:Y", v=8, m=4, L=3, n_probe=2000)
+    assert [run.labels(level) for level in (1, 2, 3)] == [64, 256, 2000]
+
+
+def test_the_shipped_table_is_of_the_benchs_quick_scale():
+    sweep = yaml.safe_load((REPOSITORY / "params" / "sweeps" / "bench_shipped.yaml").read_text())
+    content = sweep["scales"]["book"]
+    assert tuple(content["grid"].pop("entry")) == SHIPPED
+    assert content == bench.SCALES["quick"]
+    given = {**content["fixed"], "m": 3, "n": 100, "grammar_seed": 1, "data_seed": 1, "model_seed": 1}
+    assert ShippedExperiment(entry="ILC", **given).bench() == BenchExperiment(
+        entry="rhmlib.bench_learners:ILC", **given
+    )
+    with pytest.raises(ValueError, match=r"entry must be one of Untrained, .* Found entry='Ilc'"):
+        ShippedExperiment(entry="Ilc", **given)
 
 
 def settings(entry, **changes):
     given = {"v": 4, "m": 2, "L": 2, "n": 30, "steps": 2, "n_val": 200, "n_test": 400, "n_probe": 400}
     seeds = {"grammar_seed": 0, "data_seed": 0, "model_seed": 0}
-    return bench.BenchExperiment(entry=entry, source="", **{**given, **seeds, **changes})
+    return BenchExperiment(entry=entry, source="", **{**given, **seeds, **changes})
 
 
 def test_probes_of_tokens_find_no_more_than_is_linear(module):
@@ -128,7 +230,7 @@ def made_up_table(exponent):
             for n in np.geomspace(8, 8 * 4**5, 12):
                 for seed in range(3):
                     share = n / (8 * m**exponent * (1 + 0.05 * seed))
-                    accuracy = 0.25 + 0.75 * share**2 / (share**2 + 0.5)
+                    accuracy = 0.25 + 0.75 * share**2 / (share**2 + 0.154)
                     found = {"level": depth - 1, "probe_accuracy": accuracy}
                     rows.append({"v": 8, "m": m, "L": depth, "n": n, "grammar_seed": seed, **found})
     return pd.DataFrame(rows)
@@ -143,6 +245,22 @@ def test_exponents_are_those_that_were_put_in():
     assert len(table) == 9
     assert table["multiple"].str.match(r"[01]\.\d").all()
     assert table["strings"].str.contains(r"\[").all()
+
+
+def test_a_summary_has_a_row_a_learner():
+    table = made_up_table(3).query("L == 4").assign(seconds=2.0)
+    table["config_hash"] = range(len(table))
+    both = pd.concat([table.assign(entry="mine:A"), table.assign(entry="mine:B", n=table["n"] * 1000)])
+    found = bench.summary(both, np.random.default_rng(0))
+    assert list(found.index) == ["A", "B"]
+    assert list(found.columns) == [
+        "m=2", "m=3", "m=4", "exponent, level L-1", "exponent, root", "seconds a run",
+    ]  # fmt: skip
+    assert float(found.loc["A", "m=3"].split()[0]) == pytest.approx(1.05, abs=0.15)
+    assert found.loc["A", "seconds a run"] == "2"
+    assert found.loc["B", "m=3"].startswith("1")  # a thousand times as many
+    lines = bench.markdown(found[["m=3"]])
+    assert lines[:2] == ["| learner | m=3 |", "|---|---|"]
 
 
 def test_budget():
@@ -164,7 +282,9 @@ def test_the_command(module, tmp_path, monkeypatch, capsys):
     assert cli.main(["bench", f"{name}:Good"]) == 0
     said = capsys.readouterr().out
     assert "4 runs finished" in said
-    assert "| m | L | level | strings | in v m^3 |" in said
+    assert "| m | L | level | strings | multiple |" in said
+    assert "Learns from strings alone." in said
+    assert "| Good |" in said
     assert (tmp_path / "_build" / "bench" / "bench_good.md").exists()
     assert cli.main(["bench", f"{name}:Nothing"]) != 0
     assert "must be importable" in capsys.readouterr().err

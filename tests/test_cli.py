@@ -1,12 +1,15 @@
 """The command `rhm`: wrong calls say one line and write nothing."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from rhmlib import cli, provenance
+from rhmlib import cli, provenance, runner
+from rhmlib.chapters import find_project
 
 SOURCE = """\
 ---
@@ -122,6 +125,64 @@ def test_wrong_calls(root, capsys, call, words):
     assert words in err
     assert out == ""
     assert tree(root) == before
+
+
+# ---------------------------------------------------------------- a scale for another machine
+
+GPU = """\
+learner: toy_experiment:Toy
+scales:
+  book:
+    grid: {n: [1, 2]}
+  gpu:
+    fixed: {device: auto, nap: 7200.0}
+    grid: {n: [1, 2, 3]}
+"""
+
+
+@pytest.fixture
+def swept(root, monkeypatch):
+    """A chapter that draws a sweep whose scale "gpu" would take six hours on a CPU."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    (root / "params" / "sweeps").mkdir()
+    (root / "params" / "sweeps" / "toy.yaml").write_text(GPU)
+    text = SOURCE.replace("KERNEL", "python3").replace("TAG", "parameters")
+    text = text.replace('device = "cpu"', 'sweep_scale = "book"')
+    (root / "book" / "swept.md").write_text(
+        text.replace('print("v"', 'sweeps.table("toy", sweep_scale); print("v"')
+    )
+    (root / "params" / "gpu.yaml").write_text("common: {device: cuda}\nswept: {sweep_scale: gpu}\n")
+    assert cli.main(["sweep", "toy", "--jobs", "1", "--no-progress"]) == 0
+    return root
+
+
+def test_a_chapter_whose_sweeps_want_a_gpu_says_so_before_it_starts(swept, capsys):
+    before = tree(swept)
+    capsys.readouterr()
+    assert cli.main(["run", "swept", "-f", "params/gpu.yaml"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: scale 'gpu' of the sweep 'toy' must run on a machine with a CUDA device.")
+    assert err.count("\n") == 1
+    assert "3 runs are missing" in err
+    assert re.search(r"would take about [\d.]+ h,", err)
+    assert "rhm sweep toy --scale gpu" in err
+    assert tree(swept) == before
+
+
+def test_with_a_gpu_the_chapter_is_planned(swept, monkeypatch):
+    monkeypatch.setattr(provenance, "_cuda_devices", lambda: 1)
+    work = runner.plan(find_project(swept), "swept", ["params/gpu.yaml"])
+    assert work.values["sweep_scale"] == "gpu"
+
+
+def test_a_sweep_that_wants_a_gpu_says_what_it_takes_here(swept, capsys):
+    capsys.readouterr()
+    call = ["sweep", "toy", "--scale", "gpu", "--jobs", "1", "--limit-minutes", "1e-9", "--no-progress"]
+    assert cli.main(call) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"3 to do, about [\d.]+ h of one core", out)
+    assert "These runs want a CUDA device, and there is none here" in out
 
 
 def test_a_folder_that_ends_like_a_notebook(root, capsys):
