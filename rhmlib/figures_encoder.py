@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
-from rhmlib.fits import Collapse, Curve, crossing, curves
+from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 
 NAMES = {"data2vec": "data2vec", "mlm": "masked tokens", "ntp": "next token", "supervised": "supervised"}
 
@@ -342,6 +342,43 @@ def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -
     return figure
 
 
+def collapses(
+    best: pd.DataFrame, rng: np.random.Generator, *, n_bootstrap: int = 200
+) -> dict[tuple[int, int], Collapse]:
+    """Fit the exponent of the root's probe at each v and L that has at least two values of m.
+
+    Parameters
+    ----------
+    best : DataFrame
+        Checkpoints "best" of one objective.
+    rng : numpy.random.Generator
+    n_bootstrap : int
+
+    Returns
+    -------
+    dict of (v, L) to Collapse
+        With the rivals 2, 3, 4 and L+1.
+    """
+    found = {}
+    for (v, L), part in best[best["level"] == best["L"]].groupby(["v", "L"]):
+        if part["m"].nunique() > 1:
+            curve_of = curves(part, by=["m"], metric="probe_accuracy")
+            rivals = tuple(sorted({2, 3, 4, int(L) + 1}))
+            fit = collapse(curve_of, rng, rivals=rivals, n_bootstrap=n_bootstrap)
+            found[int(v), int(L)] = fit
+    return found
+
+
+def collapse_table(fits: Mapping[tuple[int, int], Collapse]) -> pd.DataFrame:
+    """List exponents, the spread at others as a multiple of the least, and which law they speak for."""
+    rows = []
+    for (v, L), fit in fits.items():
+        spreads = {f"spread at {k}": round(fit.rivals[k].value, 1) for k in (2, 3, 4)}
+        tokens = round(fit.rivals[L + 1].value, 1)
+        rows.append({"v": v, "L": L, "best k": str(fit.k), **spreads, "at L+1": tokens, "law": law_verdict(fit, L)})
+    return pd.DataFrame(rows).set_index(["v", "L"])
+
+
 def law_verdict(fit: Collapse, L: int) -> str:
     """Say which of the laws v m^3 and v m^(L+1) a collapse is compatible with.
 
@@ -359,10 +396,10 @@ def law_verdict(fit: Collapse, L: int) -> str:
         return "undecided"
     latent, token = fit.k.contains(3), fit.k.contains(L + 1)
     if latent and not token:
-        return "$v m^3$"
+        return "v m^3"
     if token and not latent:
-        return "$v m^{L+1}$"
+        return "v m^(L+1)"
     if latent and token:
         return "both"
-    nearer = "3" if abs(fit.k.value - 3) < abs(fit.k.value - L - 1) else "$L+1$"
+    nearer = "3" if abs(fit.k.value - 3) < abs(fit.k.value - L - 1) else "L+1"
     return f"neither; nearer to {nearer}"

@@ -75,8 +75,8 @@ def test_scores_are_drawn_against_strings_a_panel_a_level_and_a_line_an_m():
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (2.5, 3.4, "$v m^3$"),
-        (4.2, 5.5, "$v m^{L+1}$"),
+        (2.5, 3.4, "v m^3"),
+        (4.2, 5.5, "v m^(L+1)"),
         (2.5, 5.5, "both"),
         (3.3, 3.9, "neither; nearer to 3"),
     ],
@@ -105,3 +105,19 @@ def test_settings_are_cut_in_halves_by_the_trials():
     assert found.loc[("lr", "0.1 to 0.3"), "mean"] == pytest.approx(1.7 / 3)
     assert found.loc[("ema", "0.99"), "lowest"] == pytest.approx(0.9)
     assert found.loc[("ema", "0.9"), "reach 0.5"] == pytest.approx(0.5)
+
+
+def test_exponents_are_fitted_where_there_are_two_values_of_m():
+    """Accuracy is a function of P / (v m^3) by construction; at v = 16 there is but one m."""
+    sizes = np.array([0.5, 1, 2, 4, 8])
+    rows = [
+        {"v": v, "m": m, "L": 4, "level": level, "n": x * v * m**3, "grammar_seed": seed,
+         "probe_accuracy": 0.1 + 0.9 / (1 + np.exp(-2 * np.log(x / 2) - 0.05 * seed))}
+        for v, ms in ((8, (2, 3, 4)), (16, (4,))) for m in ms for level in (3, 4) for x in sizes for seed in range(3)
+    ]  # fmt: skip
+    found = figures_encoder.collapses(pd.DataFrame(rows), np.random.default_rng(0), n_bootstrap=20)
+    assert list(found) == [(8, 4)]
+    assert found[8, 4].k.value == pytest.approx(3, abs=0.05)
+    table = figures_encoder.collapse_table(found)
+    assert table.loc[(8, 4), "law"] == "v m^3"
+    assert table.loc[(8, 4), "at L+1"] > table.loc[(8, 4), "spread at 3"]
