@@ -1,0 +1,197 @@
+"""Figures of the separation: thresholds of all objectives, losses on a staircase, blocks beside theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from rhmlib.figures import LEARNER_COLORS, level_color
+from rhmlib.separation import NAMES
+from rhmlib.staircases import MaskedStaircase
+
+# Colour and marker of each objective: those that predict latents are round, tokens square, labels a diamond.
+LOOKS: Mapping[str, tuple[str, str]] = {
+    "latents_all": (LEARNER_COLORS["ilc"], "o"),
+    "lifted": ("#56B4E9", "v"),
+    "slc": (LEARNER_COLORS["slc"], "o"),
+    "data2vec": (LEARNER_COLORS["data2vec"], "o"),
+    "multiscale": ("#8C6D31", "o"),
+    "stacked": ("#7F3C8D", "o"),
+    "clapp": ("0.35", "o"),
+    "mlm": (LEARNER_COLORS["tokens"], "s"),
+    "ntp": ("#E5A4B4", "s"),
+    "supervised": (LEARNER_COLORS["supervised"], "D"),
+    "conditional": ("#A6761D", "^"),
+    "tokens_all": ("#B03A2E", "^"),
+}
+
+
+def headline(table: pd.DataFrame, *, v: int, m: int, L: int) -> Figure:
+    """Draw P* against m at one depth, and against depth at one m, for every objective.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.separation.thresholds` returns.
+    v, m, L : int
+        What is kept fixed.
+
+    Returns
+    -------
+    Figure
+        Bars: 95 % intervals. Arrows: beyond the sizes that were run. Grey lines: v m^3, v m^L, v m^(L+1).
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.6), sharey=True)
+    for ax, variable, fixed in ((axes[0], "m", ("L", L)), (axes[1], "L", ("m", m))):
+        part = table[(table["v"] == v) & (table[fixed[0]] == fixed[1])]
+        names = [name for name in NAMES if name in set(part["objective"])]
+        for place, name in enumerate(names):
+            rows = part[part["objective"] == name].sort_values(variable)
+            _thresholds(ax, rows, variable, name, shift=(place / max(1, len(names) - 1) - 0.5))
+        _laws(ax, part, variable, v, m, L)
+        ax.set(yscale="log", title=f"${fixed[0]} = {fixed[1]}$, $v = {v}$")
+    axes[0].set(xlabel="rules a symbol, $m$", ylabel="strings, $P^*$")
+    axes[1].set(xlabel="depth, $L$")
+    handles: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    labels = [name for name in NAMES.values() if name in handles]
+    figure.legend([handles[name] for name in labels], labels, loc="outside right center", fontsize=9)
+    return figure
+
+
+def _thresholds(ax: Axes, rows: pd.DataFrame, variable: str, name: str, shift: float) -> None:
+    """Known thresholds with bars, joined; arrows for the others. Shifted, so that none hides another."""
+    color, marker = LOOKS[name]
+    x = rows[variable] * np.exp(0.05 * shift) if variable == "m" else rows[variable] + 0.16 * shift
+    known = rows["low"].notna()
+    if known.any():
+        y = rows["strings"][known]
+        bars = np.maximum([y - rows["low"][known], rows["high"][known] - y], 0)
+        ax.errorbar(
+            x[known], y, yerr=bars, color=color, marker=marker, capsize=2, linewidth=1.3, label=NAMES[name]
+        )
+    for column, at, arrow in (("most", np.inf, "^"), ("least", 0, "v")):
+        beyond = rows["strings"] == at
+        ax.plot(
+            x[beyond], rows[column][beyond], arrow, color=color, markerfacecolor="none", markersize=9,
+            label=None if known.any() or not beyond.any() else NAMES[name],
+        )  # fmt: skip
+    loose = ~known & np.isfinite(rows["strings"]) & (rows["strings"] > 0)
+    ax.plot(x[loose], rows["strings"][loose], marker, color=color, markerfacecolor="none")
+
+
+def _laws(ax: Axes, part: pd.DataFrame, variable: str, v: int, m: int, L: int) -> None:
+    values = sorted(part[variable].unique())
+    if not values:
+        return
+    x = np.linspace(values[0], values[-1], 50)
+    for name, power in (("$v m^3$", 3.0), ("$v m^L$", None), ("$v m^{L+1}$", 1.0)):
+        depth = L if variable == "m" else x
+        exponent = 3.0 if power == 3 else depth + (power or 0)
+        base = x if variable == "m" else m
+        y = v * base**exponent * np.ones_like(x)
+        ax.plot(x, y, color="0.6", linestyle=":", linewidth=1, zorder=0)
+        ax.annotate(name, (x[-1], y[-1]), xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.4",
+                    va="center")  # fmt: skip
+    if variable == "m":
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_locator(FixedLocator(values))
+
+
+def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]) -> Figure:
+    """Draw the test loss of masked-token prediction against strings seen, on the exact steps.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows "curve" of online runs of one shape, that differ in their seeds alone: grammar_seed, L,
+        level, strings_seen, loss, probe_accuracy.
+    stairs : mapping of grammar_seed to MaskedStaircase
+        Of the same grammars and mask rate.
+
+    Returns
+    -------
+    Figure
+        Above: the loss, a line a grammar, and the mean step over grammars. Below: probes of each level.
+    """
+    L = int(table["L"].iloc[0])
+    figure, (ax, below) = plt.subplots(
+        2, 1, figsize=(6.4, 5.6), sharex=True, gridspec_kw={"height_ratios": (3, 2)}
+    )
+    first = table[table["level"] == 1].sort_values("strings_seen")
+    for seed, run in first.groupby("grammar_seed"):
+        ax.plot(run["strings_seen"], run["loss"], color="0.25", linewidth=1.2, alpha=0.8,
+                label="masked tokens" if seed == first["grammar_seed"].min() else None)  # fmt: skip
+    steps = np.mean([stairs[seed].mean for seed in sorted(first["grammar_seed"].unique())], axis=0)
+    for k, height in enumerate(steps):
+        color = "0.5" if k == 0 else level_color(k, L)
+        ax.axhline(height, color=color, linestyle="--", linewidth=1.2)
+        text = "no rule" if k == 0 else "level 1" if k == 1 else f"levels 1 to {k}"
+        ax.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), color=color, fontsize=9,
+                    va="center", annotation_clip=False)  # fmt: skip
+    ax.set(ylabel="test loss, nats", xscale="log")
+    for level, rows in table.groupby("level"):
+        mean = rows.groupby("strings_seen")["probe_accuracy"].mean()
+        below.plot(mean.index, mean, color=level_color(int(level), L), label=f"level {level}")
+    below.set(xlabel="strings seen", ylabel="probe accuracy", ylim=(0, 1.03))
+    below.legend(fontsize=9)
+    return figure
+
+
+def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) -> Figure:
+    """Draw the strings that theory asks for, and the measured probes, against the size of the hidden block.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        Rows of `encoder` at one (v, m, L): checkpoints "best", columns objective, mask_block, level,
+        probe_accuracy.
+    needed : DataFrame
+        As :func:`rhmlib.block_theory.block_strings_needed` returns, of several grammars.
+    strings : float
+        P of the measured runs.
+
+    Returns
+    -------
+    Figure
+        Left: v m / signal, the most over the levels up to each; dashed: P. Right: the probe of level L-1,
+        by objective.
+    """
+    L = int(measured["L"].iloc[0])
+    figure, (ax, right) = plt.subplots(1, 2, figsize=(8.6, 3.7))
+    for level, part in needed.groupby("level"):
+        found = np.exp(np.log(part["strings"]).groupby(part["block"]).mean())
+        ax.plot(found.index, found, marker="o", color=level_color(int(level), L), label=f"level {level}")
+    ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
+    ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                textcoords="offset points", fontsize=9, color="0.3")  # fmt: skip
+    ax.set(yscale="log", xlabel="hidden block $s^k$, $k$", ylabel="strings needed, $v m\\,/\\,$signal")
+    best = measured[(measured["checkpoint"] == "best") & (measured["level"] == L - 1)]
+    for objective, rows in best.groupby("objective"):
+        color, marker = LOOKS[str(objective)]
+        by = rows.groupby("mask_block")["probe_accuracy"]
+        right.errorbar(
+            by.mean().index,
+            by.mean(),
+            yerr=1.96 * by.sem(),
+            color=color,
+            marker=marker,
+            capsize=3,
+            label=NAMES[str(objective)],
+        )
+    right.set(xlabel="hidden block $s^k$, $k$", ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))
+    for each in (ax, right):
+        each.set_xticks(sorted(needed["block"].unique()))
+        each.legend(fontsize=9)
+    return figure

@@ -1,0 +1,299 @@
+"""Tables of many experiments on one footing: thresholds, ratios and costs, by objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rhmlib import fits
+from rhmlib.figures_encoder import better_decay
+
+# What is shown, in this order, and what each is called.
+NAMES = {
+    "latents_all": "ILC",
+    "lifted": "ILC, tokens lifted by neighbours",
+    "slc": "SLC",
+    "data2vec": "data2vec",
+    "multiscale": "data2vec, a head a level",
+    "stacked": "stack of data2vecs",
+    "clapp": "local contrast",
+    "mlm": "masked tokens",
+    "ntp": "next token",
+    "supervised": "supervised",
+    "conditional": "token ILC, neighbours cell by cell",
+    "tokens_all": "token ILC",
+}
+KEYS = ["objective", "v", "m", "L"]
+_COLUMNS = [*KEYS, "n", "grammar_seed", "accuracy", "strings_seen", "seconds"]
+
+
+def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of one table by how well they know the deepest latent that they can, one row a run.
+
+    Parameters
+    ----------
+    name : {"token_ilc", "slc", "encoder", "latent"}
+        Which experiment the rows are of.
+    table : DataFrame
+        As :func:`rhmlib.results.read` returns.
+
+    Returns
+    -------
+    DataFrame
+        Columns objective, v, m, L, n, grammar_seed, accuracy, strings_seen, seconds. Clustering: Hungarian
+        accuracy of level L-1. Encoders: accuracy of the root's linear probe, as one of level L-1
+        is good at L = 3 without any learning; of the better weight decay, if there are several.
+
+    Raises
+    ------
+    ValueError
+        If the experiment is not one of these.
+    """
+    if name not in _READERS:
+        raise ValueError(f"name must be one of {', '.join(_READERS)}. Found {name!r}.")
+    return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
+
+
+def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table[(table["level"] == table["L"] - 1) & (table["inputs"] == "true")]
+    return rows.assign(objective=rows["targets"], accuracy=rows["hungarian_accuracy"], strings_seen=rows["n"])
+
+
+def _slc(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table[(table["level"] == table["L"] - 1) & (table["checkpoint"] == "best")]
+    # A run is a group of replicas that were trained together.
+    shared = rows.groupby("config_hash")["replica"].transform("nunique")
+    return rows.assign(
+        objective="slc",
+        accuracy=rows["hungarian_accuracy"],
+        grammar_seed=rows["grammar_seed"] + rows["replica"],
+        seconds=rows["seconds"] / shared,
+    )
+
+
+def _encoder(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
+    best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
+    best = best[best["level"] == best["L"]].sort_values("steps")
+    best = best.drop_duplicates([*KEYS, "n", "grammar_seed"], keep="last")  # the longest training
+    return best.assign(accuracy=best["probe_accuracy"])
+
+
+def _latent(table: pd.DataFrame) -> pd.DataFrame:
+    plain = (table["contrast"] == "hinge") & (table["schedule"] == "concurrent")
+    rows = table[plain & (table["checkpoint"] == "best") & (table["level"] == table["L"])]
+    return rows.assign(accuracy=rows["probe_accuracy"])
+
+
+_READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "token_ilc": _token_ilc,
+    "slc": _slc,
+    "encoder": _encoder,
+    "latent": _latent,
+}
+
+
+def collect(parts: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """The runs of several tables, see :func:`deepest`."""
+    return pd.concat([deepest(name, table) for name, table in parts], ignore_index=True)
+
+
+def thresholds(
+    runs: pd.DataFrame, rng: np.random.Generator, *, accuracy: float = 0.75, n_bootstrap: int = 1000
+) -> pd.DataFrame:
+    """P* of every objective and shape, with 95 % intervals over grammars.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`collect` returns.
+    rng : numpy.random.Generator
+        Of the bootstrap.
+    accuracy : float
+    n_bootstrap : int
+
+    Returns
+    -------
+    DataFrame
+        Columns objective, v, m, L, strings, low, high, least, most, in order of `NAMES`; the last two are the
+        sizes that were run. Where the threshold is not identified `low` and `high` are NaN; `strings` is
+        then inf (never reached), 0 (from the smallest size on) or the crossing of the mean.
+    """
+    rows = []
+    for key, part in runs.groupby(KEYS):
+        [curve] = fits.curves(part, by=["m"], metric="accuracy").values()
+        found = fits.threshold(curve, accuracy, rng, n_bootstrap=n_bootstrap)
+        row = dict(zip(KEYS, key, strict=True))
+        ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
+        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
+    table = pd.DataFrame(rows)
+    order = {name: place for place, name in enumerate(NAMES)}
+    return table.sort_values(KEYS, key=lambda c: c.map(order) if c.name == "objective" else c).reset_index(
+        drop=True
+    )
+
+
+def growth(
+    runs: pd.DataFrame, rng: np.random.Generator, variable: str, *, accuracy: float = 0.75
+) -> pd.DataFrame:
+    """How P* grows with m (as a power) or with L (as a factor a level), by objective.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`collect` returns.
+    rng : numpy.random.Generator
+    variable : {"m", "L"}
+    accuracy : float
+
+    Returns
+    -------
+    DataFrame
+        One row an objective and each value of v and the other variable at which two thresholds are
+        known at least: `growth`, and its 95 % interval `low`, `high`, which with two thresholds
+        is of their ratio.
+    """
+    if variable not in ("m", "L"):
+        raise ValueError(f'variable must be "m" or "L". Found variable={variable!r}.')
+    other = "L" if variable == "m" else "m"
+    rows = []
+    for key, part in runs.groupby(["objective", "v", other]):
+        found = _growth(part, variable, accuracy, rng)
+        if found is not None:
+            rows.append({**dict(zip(["objective", "v", other], key, strict=True)), **found})
+    return pd.DataFrame(rows)
+
+
+def _growth(
+    part: pd.DataFrame, variable: str, accuracy: float, rng: np.random.Generator, n_bootstrap: int = 1000
+) -> dict[str, float] | None:
+    """Slope of log P* in log m or in L (then as a factor) over the known thresholds."""
+    curve_of = {key[0]: c for key, c in fits.curves(part, by=[variable], metric="accuracy").items()}
+    known = {
+        x: c for x, c in curve_of.items() if fits.threshold(c, accuracy, rng, n_bootstrap=200).identified
+    }
+    if len(known) < 2:
+        return None
+    x = np.array(list(known), dtype=float)
+    x = np.log(x) if variable == "m" else x
+
+    def slope(means: list[Any]) -> float:
+        with np.errstate(divide="ignore"):
+            y = np.log(
+                [
+                    fits.crossing(c.sizes, mean, accuracy)
+                    for c, mean in zip(known.values(), means, strict=True)
+                ]
+            )
+        return float(np.polyfit(x, y, 1)[0]) if np.isfinite(y).all() else np.nan
+
+    value = slope([c.mean() for c in known.values()])
+    draws = [slope([c.resample(rng) for c in known.values()]) for _ in range(n_bootstrap)]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    found = {"growth": value, "low": float(low), "high": float(high)}
+    return found if variable == "m" else {name: float(np.exp(x)) for name, x in found.items()}
+
+
+def costs(runs: pd.DataFrame, *, accuracy: float = 0.75) -> pd.DataFrame:
+    """What the cheapest run costs whose grammars know the deepest latent in the mean.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`collect` returns.
+    accuracy : float
+
+    Returns
+    -------
+    DataFrame
+        For each objective, v, m and L: `n`, the fewest distinct strings of a setting that was run and whose
+        mean accuracy reaches the accuracy; there, means over grammars of `strings_seen` (repeats
+        counted, up to the best checkpoint) and `seconds` (of one core, evaluation included). Settings
+        where none does are left out.
+    """
+    means = runs.groupby([*KEYS, "n"], as_index=False)[["accuracy", "strings_seen", "seconds"]].mean()
+    good = means[means["accuracy"] >= accuracy]
+    return good.sort_values("n").groupby(KEYS, as_index=False).first().drop(columns="accuracy")
+
+
+def ratios(
+    runs: pd.DataFrame,
+    first: str,
+    second: str,
+    rng: np.random.Generator,
+    *,
+    accuracy: float = 0.75,
+    n_bootstrap: int = 1000,
+) -> pd.DataFrame:
+    """P* of a second objective over that of a first one, on the same grammars and sizes.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`collect` returns.
+    first, second : str
+        Objectives.
+    rng : numpy.random.Generator
+        Of the bootstrap, which draws grammars, the same ones for both.
+    accuracy : float
+    n_bootstrap : int
+
+    Returns
+    -------
+    DataFrame
+        For each v, m and L that both have, on the sizes and grammars that both have: `first` and `second`,
+        the thresholds; `ratio`, `low`, `high`; NaN where a threshold is outside of the sizes.
+    """
+    rows = []
+    for key, part in runs.groupby(["v", "m", "L"]):
+        pair = [_wide(part, name) for name in (first, second)]
+        sizes = pair[0].columns.intersection(pair[1].columns)
+        seeds = pair[0].index.intersection(pair[1].index)
+        if len(sizes) < 2 or not len(seeds):
+            continue
+        pair = [wide.loc[seeds, sizes].to_numpy() for wide in pair]
+        found = _ratio(sizes.to_numpy(float), pair, accuracy, rng, n_bootstrap)
+        rows.append({**dict(zip(["v", "m", "L"], key, strict=True)), "grammars": len(seeds), **found})
+    return pd.DataFrame(rows)
+
+
+def _ratio(
+    sizes: Any, pair: Sequence[Any], accuracy: float, rng: np.random.Generator, n_bootstrap: int
+) -> dict[str, float]:
+    """Thresholds of two sets of curves of shape (grammars, sizes), and their ratio with an interval."""
+
+    def crossings(chosen: Any) -> list[float]:
+        return [fits.crossing(sizes, np.nanmean(rows[chosen], 0), accuracy) for rows in pair]
+
+    def ratio(of: list[float]) -> float:
+        return of[1] / of[0] if np.isfinite(of).all() and min(of) > 0 else np.nan
+
+    count = len(pair[0])
+    first, second = crossings(np.arange(count))
+    draws = np.array([ratio(crossings(rng.integers(count, size=count))) for _ in range(n_bootstrap)])
+    value = ratio([first, second])
+    known = np.isfinite(value) and np.isfinite(draws).mean() > 0.95
+    low, high = np.nanquantile(draws, [0.025, 0.975]) if known else (np.nan, np.nan)
+    return {"first": first, "second": second, "ratio": value, "low": float(low), "high": float(high)}
+
+
+def _wide(part: pd.DataFrame, objective: str) -> pd.DataFrame:
+    rows = part[part["objective"] == objective]
+    return rows.pivot_table(index="grammar_seed", columns="n", values="accuracy")
+
+
+def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
+    """A column with its interval, as ``2.1 [1.9, 2.4]``, or why there is none."""
+
+    def one(row: Mapping[str, float]) -> str:
+        x = row[value]
+        if np.isnan(row["low"]):
+            if x == np.inf:
+                return "never"
+            return "at once" if x == 0 else "not identified"
+        return f"{x:,.{digits}f} [{row['low']:,.{digits}f}, {row['high']:,.{digits}f}]"
+
+    return table.apply(one, axis=1)

@@ -1,0 +1,216 @@
+"""Tables of several experiments on one footing, on made-up rows; and the figures drawn from them."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from rhmlib import figures_separation, separation
+from rhmlib.staircases import MaskedStaircase
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def runs(law, objective="mlm", ms=(2, 3, 4), depths=(3, 4), sizes=None, seeds=4, spread=0.05):
+    """Runs of a learner whose accuracy crosses 75 % at law(m, L), times a few percent a grammar."""
+    rows = []
+    for m in ms:
+        for L in depths:
+            for n in sizes if sizes is not None else np.geomspace(8, 8 * 4**6, 25):
+                for seed in range(seeds):
+                    share = n / (law(m, L) * (1 + spread * seed))
+                    row = {"objective": objective, "v": 8, "m": m, "L": L, "n": n, "grammar_seed": seed}
+                    rows.append(
+                        {
+                            **row,
+                            "accuracy": share**4 / (share**4 + 1 / 3),
+                            "strings_seen": 10 * n,
+                            "seconds": n / 8,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def encoder_table(**columns):
+    """Rows of `encoder`, two weight decays, of which the stronger is better."""
+    rows = []
+    for decay in (0.1, 1.0):
+        for n in (100, 200, 400):
+            for seed in (0, 1):
+                for checkpoint in ("best", "untrained"):
+                    for level in (1, 2, 3):
+                        rows.append(
+                            {
+                                "objective": "mlm", "architecture": "tree", "v": 8, "m": 3, "L": 3, "n": n,
+                                "mask_block": np.nan, "weight_decay": decay, "grammar_seed": seed,
+                                "steps": 10,
+                                "checkpoint": checkpoint, "level": level, "strings_seen": 5, "seconds": 2.0,
+                                "probe_accuracy": (0.1 * level + n / 1000) * (1 + decay) / 2
+                                if checkpoint == "best" else 0.1,
+                            }
+                        )  # fmt: skip
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def test_encoders_are_judged_by_the_root_and_the_better_weight_decay():
+    found = separation.deepest("encoder", encoder_table())
+    assert len(found) == 6
+    assert found.groupby("n")["accuracy"].first().tolist() == pytest.approx([0.4, 0.5, 0.7])
+
+
+def test_blocks_other_architectures_and_shorter_trainings_are_left_out():
+    longer = encoder_table(steps=20)
+    longer["probe_accuracy"] /= 2
+    mixed = pd.concat(
+        [encoder_table(), encoder_table(architecture="transformer"), encoder_table(mask_block=1.0),
+         encoder_table(n=np.nan), longer]
+    )  # fmt: skip
+    found = separation.deepest("encoder", mixed)
+    assert len(found) == 6
+    assert found["accuracy"].max() == pytest.approx(0.35)
+
+
+def test_replicas_of_slc_are_grammars_of_their_own_and_share_the_time():
+    rows = [
+        {"config_hash": "a", "level": level, "checkpoint": checkpoint, "L": 3, "v": 8, "m": 2, "n": 10,
+         "grammar_seed": 3, "replica": replica, "hungarian_accuracy": 0.5 + replica / 10, "strings_seen": 7,
+         "seconds": 6.0}
+        for replica in (0, 1) for level in (1, 2) for checkpoint in ("best", "last")
+    ]  # fmt: skip
+    found = separation.deepest("slc", pd.DataFrame(rows))
+    assert found["grammar_seed"].tolist() == [3, 4]
+    assert found["accuracy"].tolist() == [0.5, 0.6]
+    assert found["seconds"].tolist() == [3.0, 3.0]
+
+
+def test_clustering_and_variants_are_read():
+    clustering = pd.DataFrame(
+        {"level": [1, 2, 2], "L": 3, "inputs": ["true", "true", "recovered"], "targets": "tokens_all", "v": 8,
+         "m": 2, "n": 10, "grammar_seed": 0, "hungarian_accuracy": [0.1, 0.2, 0.3], "seconds": 1.0}
+    )  # fmt: skip
+    found = separation.collect([("token_ilc", clustering)])
+    assert found[["objective", "accuracy", "strings_seen"]].to_numpy().tolist() == [["tokens_all", 0.2, 10]]
+    latent = encoder_table(objective="clapp", contrast="hinge", schedule="concurrent", weight_decay=1.0)
+    latent = latent.drop_duplicates(["n", "grammar_seed", "checkpoint", "level"])
+    soft = latent.assign(contrast="softmax")
+    assert len(separation.deepest("latent", pd.concat([latent, soft]))) == 6
+    with pytest.raises(ValueError, match=r"name must be one of token_ilc, .* Found 'tokens'"):
+        separation.deepest("tokens", latent)
+
+
+def test_thresholds_are_where_they_were_put():
+    both = pd.concat(
+        [
+            runs(lambda m, L: 8 * m**3, "data2vec"),
+            runs(lambda m, L: 8 * m ** (L + 1), "tokens_all", ms=(2, 3)),
+        ]
+    )
+    found = separation.thresholds(both, rng()).set_index(separation.KEYS)
+    assert list(dict.fromkeys(found.index.get_level_values(0))) == ["data2vec", "tokens_all"]
+    row = found.loc["data2vec", 8, 3, 4]
+    assert row["low"] < row["strings"] < row["high"]
+    assert row["strings"] == pytest.approx(8 * 27 * 1.07, rel=0.05)
+
+
+def test_thresholds_beyond_the_sizes_say_on_which_side():
+    never = runs(lambda m, L: 1e9, sizes=[10, 100], ms=(3,), depths=(3,))
+    once = runs(lambda m, L: 1, "ntp", sizes=[10, 100], ms=(3,), depths=(3,))
+    found = separation.thresholds(pd.concat([never, once]), rng())
+    assert found["strings"].tolist() == [np.inf, 0]
+    assert found["low"].isna().all()
+    assert found[["least", "most"]].to_numpy().tolist() == [[10, 100]] * 2
+    assert separation.as_text(found, "strings").tolist() == ["never", "at once"]
+
+
+def test_growth_is_the_power_of_m_and_the_factor_of_depth():
+    table = pd.concat([runs(lambda m, L: 8 * m**3), runs(lambda m, L: 8 * m**L, "supervised")])
+    power = separation.growth(table, rng(), "m").set_index(["objective", "L"])
+    assert power.loc[("mlm", 4), "growth"] == pytest.approx(3, abs=0.1)
+    assert power.loc[("supervised", 4), "growth"] == pytest.approx(4, abs=0.1)
+    factor = separation.growth(table, rng(), "L").set_index(["objective", "m"])
+    assert factor.loc[("mlm", 3), "growth"] == pytest.approx(1, abs=0.05)
+    assert factor.loc[("supervised", 3), "growth"] == pytest.approx(3, abs=0.1)
+    assert (factor["low"] <= factor["growth"]).all()
+    with pytest.raises(ValueError, match=r'variable must be "m" or "L"'):
+        separation.growth(table, rng(), "v")
+
+
+def test_no_growth_from_one_threshold():
+    assert separation.growth(runs(lambda m, L: 8 * m**3, ms=(3,)), rng(), "m").empty
+
+
+def test_ratios_are_of_the_same_grammars():
+    # Grammars differ fourfold, but by the same factor for both: the interval is narrow all the same.
+    one = runs(lambda m, L: 20 * m**2, "data2vec", spread=1.0)
+    two = runs(lambda m, L: 60 * m**2, "mlm", spread=1.0)
+    found = separation.ratios(pd.concat([one, two]), "data2vec", "mlm", rng())
+    assert len(found) == 6
+    assert found["ratio"].to_numpy() == pytest.approx(3, rel=0.1)
+    assert (found["high"] - found["low"]).max() < 0.6
+    few = runs(lambda m, L: 1e9, "mlm", spread=1.0)
+    assert separation.ratios(pd.concat([one, few]), "data2vec", "mlm", rng())["ratio"].isna().all()
+
+
+def test_costs_are_of_the_smallest_run_that_gets_there():
+    table = runs(lambda m, L: 100, sizes=[50, 100, 200, 400], spread=0, ms=(2,), depths=(3,))
+    [row] = separation.costs(table, accuracy=0.74).to_dict("records")
+    assert (row["n"], row["strings_seen"], row["seconds"]) == (100, 1000, 12.5)
+    assert separation.costs(table.assign(accuracy=0.1)).empty
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_the_headline_has_a_line_an_objective_and_arrows_for_the_others():
+    table = pd.concat(
+        [runs(lambda m, L: 8 * m**3, "data2vec"), runs(lambda m, L: 1e9, "mlm", sizes=[10, 100])]
+    )
+    figure = figures_separation.headline(separation.thresholds(table, rng(), n_bootstrap=50), v=8, m=3, L=4)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["data2vec", "masked tokens"]
+    left, right = figure.axes
+    assert left.get_yscale() == right.get_yscale() == "log"
+    arrows = [line for line in left.lines if line.get_marker() == "^" and len(line.get_xdata())]
+    assert [list(line.get_ydata()) for line in arrows] == [[100] * 3]
+    laws = [line for line in right.lines if line.get_linestyle() == ":"]
+    depths = laws[0].get_xdata()
+    heights = [line.get_ydata() for line in laws]
+    assert np.allclose(heights[0], 8 * 27)
+    assert np.allclose(heights[1], 8 * 3.0**depths)
+    assert np.allclose(heights[2], 8 * 3.0 ** (depths + 1))
+    figure.canvas.draw()
+
+
+def test_losses_are_drawn_on_the_mean_staircase():
+    keys = [(seed, level, seen) for seed in (0, 1) for level in (1, 2) for seen in (10, 100)]
+    table = pd.DataFrame(keys, columns=["grammar_seed", "level", "strings_seen"])
+    table = table.assign(L=2, loss=2 / table["strings_seen"], probe_accuracy=0.5)
+    stairs = {seed: MaskedStaircase(np.array([2.0, 1.0, 0.5]) + seed, np.zeros(3)) for seed in (0, 1)}
+    figure = figures_separation.loss_on_staircase(table, stairs)
+    ax, below = figure.axes
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [2.5, 1.5, 1.0]
+    assert sum(line.get_linestyle() == "-" for line in ax.lines) == 2
+    assert len(below.lines) == 2
+    figure.canvas.draw()
+
+
+def test_blocks_are_drawn_beside_what_theory_asks_for():
+    keys = itertools.product(("data2vec", "mlm"), (0, 1), (1, 2, 3), (0, 1))
+    measured = pd.DataFrame(keys, columns=["objective", "mask_block", "level", "grammar_seed"])
+    measured = measured.assign(L=3, checkpoint="best", probe_accuracy=0.9 - measured["mask_block"] / 4)
+    needed = pd.DataFrame(itertools.product((0, 2), (0, 1), (1, 2)), columns=["grammar", "block", "level"])
+    needed["strings"] = 10.0 ** needed.sum(axis=1)
+    left, right = figures_separation.blocks_beside_theory(measured, needed, 100).axes
+    curves = [line.get_ydata() for line in left.lines if line.get_marker() == "o"]
+    assert np.allclose(curves, [[100, 1000], [1000, 10000]])
+    assert len(right.get_legend().get_texts()) == 2
