@@ -375,7 +375,9 @@ def collapse_table(fits: Mapping[tuple[int, int], Collapse]) -> pd.DataFrame:
     for (v, L), fit in fits.items():
         spreads = {f"spread at {k}": round(fit.rivals[k].value, 1) for k in (2, 3, 4)}
         tokens = round(fit.rivals[L + 1].value, 1)
-        rows.append({"v": v, "L": L, "best k": str(fit.k), **spreads, "at L+1": tokens, "law": law_verdict(fit, L)})
+        rows.append(
+            {"v": v, "L": L, "best k": str(fit.k), **spreads, "at L+1": tokens, "law": law_verdict(fit, L)}
+        )
     return pd.DataFrame(rows).set_index(["v", "L"])
 
 
