@@ -113,7 +113,8 @@ def test_exponents_are_fitted_where_there_are_two_values_of_m():
     rows = [
         {"v": v, "m": m, "L": 4, "level": level, "n": x * v * m**3, "grammar_seed": seed,
          "probe_accuracy": 0.1 + 0.9 / (1 + np.exp(-2 * np.log(x / 2) - 0.05 * seed))}
-        for v, ms in ((8, (2, 3, 4)), (16, (4,))) for m in ms for level in (3, 4) for x in sizes for seed in range(3)
+        for v, ms in ((8, (2, 3, 4)), (16, (4,)))
+        for m in ms for level in (3, 4) for x in sizes for seed in range(3)
     ]  # fmt: skip
     found = figures_encoder.collapses(pd.DataFrame(rows), np.random.default_rng(0), n_bootstrap=20)
     assert list(found) == [(8, 4)]
