@@ -57,8 +57,14 @@ def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
 
 
+def true_inputs(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `token_ilc` whose levels below were given; a table may have read "true" as a flag."""
+    return table[table["inputs"].astype(str).str.lower() == "true"]
+
+
 def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[(table["level"] == table["L"] - 1) & (table["inputs"] == "true")]
+    rows = true_inputs(table)
+    rows = rows[rows["level"] == rows["L"] - 1]
     return rows.assign(objective=rows["targets"], accuracy=rows["hungarian_accuracy"], strings_seen=rows["n"])
 
 
@@ -94,6 +100,29 @@ _READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "encoder": _encoder,
     "latent": _latent,
 }
+
+
+def predictions(table: pd.DataFrame) -> pd.DataFrame:
+    """Predicted curves of token ILC as if they were runs, of level L-1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `token_ilc_prediction`: targets, v, m, L, level, n_over_vm3, grammar_seed,
+        hungarian_accuracy. A curve ends where the level is learnt: beyond, its accuracy is 1.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`deepest` returns, without costs.
+    """
+    rows = table[table["level"] == table["L"] - 1]
+    keys = ["targets", "v", "m", "L", "grammar_seed"]
+    wide = rows.pivot_table(index=keys, columns="n_over_vm3", values="hungarian_accuracy")
+    long = wide.ffill(axis=1).mask(wide.isna(), 1.0).stack().rename("accuracy").reset_index()
+    long["n"] = long["n_over_vm3"] * long["v"] * long["m"] ** 3
+    long = long.rename(columns={"targets": "objective"})
+    return long.assign(strings_seen=np.nan, seconds=np.nan)[_COLUMNS]
 
 
 def collect(parts: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
