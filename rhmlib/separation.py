@@ -130,6 +130,27 @@ def collect(parts: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat([deepest(name, table) for name, table in parts], ignore_index=True)
 
 
+def accuracies(runs: pd.DataFrame) -> dict[str, dict[tuple[float, ...], tuple[Any, Any]]]:
+    """Curves as :func:`rhmlib.figures_encoder.objectives_beside` draws them.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Of one v; as :func:`collect` returns.
+
+    Returns
+    -------
+    dict of objective to dict of (m, L) to arrays (K,) and (grammars, K)
+        Sizes in units of v m^3, and accuracies.
+    """
+    out: dict[str, dict[tuple[float, ...], tuple[Any, Any]]] = {}
+    for (objective, m, L), part in runs.groupby(["objective", "m", "L"]):
+        wide = _wide(part, str(objective))
+        unit = float(part["v"].iloc[0]) * float(m) ** 3
+        out.setdefault(str(objective), {})[m, L] = (wide.columns.to_numpy(float) / unit, wide.to_numpy())
+    return out
+
+
 def thresholds(
     runs: pd.DataFrame, rng: np.random.Generator, *, accuracy: float = 0.75, n_bootstrap: int = 1000
 ) -> pd.DataFrame:
@@ -326,3 +347,12 @@ def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
         return f"{x:,.{digits}f} [{row['low']:,.{digits}f}, {row['high']:,.{digits}f}]"
 
     return table.apply(one, axis=1)
+
+
+def verdict(row: Mapping[str, float]) -> str:
+    """What a ratio with its interval says, in words."""
+    if np.isnan(row["low"]):
+        return "open"
+    if row["low"] > 1:
+        return "more strings"
+    return "fewer strings" if row["high"] < 1 else "as many, within the interval"

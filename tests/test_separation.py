@@ -121,6 +121,14 @@ def test_predicted_curves_go_on_at_one():
     assert wide.to_numpy().tolist() == [[0.4, 0.99, 1.0], [0.3, 0.6, 0.98]]
 
 
+def test_accuracies_are_in_units_of_vm3():
+    table = runs(lambda m, L: 100, sizes=[64, 128], ms=(2,), depths=(3,), seeds=2)
+    sizes, accuracy = separation.accuracies(table)["mlm"][2, 3]
+    assert sizes.tolist() == [1, 2]
+    assert accuracy.shape == (2, 2)
+    assert accuracy[0, 0] == table["accuracy"].iloc[0]
+
+
 def test_thresholds_are_where_they_were_put():
     both = pd.concat(
         [
@@ -179,6 +187,14 @@ def test_costs_are_of_the_smallest_run_that_gets_there():
     [row] = separation.costs(table, accuracy=0.74).to_dict("records")
     assert (row["n"], row["strings_seen"], row["seconds"]) == (100, 1000, 12.5)
     assert separation.costs(table.assign(accuracy=0.1)).empty
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.5, 0.9, "fewer"), (1.1, 2.0, "more"), (0.9, 1.1, "as many"), (np.nan, np.nan, "open")],
+)
+def test_verdicts_are_read_off_intervals(low, high, words):
+    assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
 
 
 # ---------------------------------------------------------------- figures
