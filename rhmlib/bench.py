@@ -118,19 +118,21 @@ def thresholds(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
                 "L": L,
                 "level": level,
                 "strings": found.format(0),
-                "multiple": str(multiple) if found.identified else _beyond(found, curve.sizes / unit),
+                "multiple": str(multiple)
+                if found.identified
+                else _beyond(multiple.value, curve.sizes / unit),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _beyond(found: fits.Estimate, sizes: np.ndarray) -> str:
+def _beyond(multiple: float, sizes: np.ndarray) -> str:
     """Where a threshold lies that is not identified, as far as is known."""
-    if found.value == math.inf:
+    if multiple == math.inf:
         return f"> {sizes[-1]:g}"
-    if found.value == 0:
+    if multiple == 0:
         return f"< {sizes[0]:g}"
-    return f"about {found.value:.2g}"
+    return f"about {multiple:.2g}"
 
 
 def exponents(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
@@ -186,7 +188,8 @@ def summary(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         row = {f"m={m}": text for m, text in zip(deepest["m"], deepest["multiple"], strict=True)}
         fitted = exponents(part, rng)
         for name, column in (("level L-1", "exponent, level L-1"), ("root", "exponent, root")):
-            [row[column]] = [text for what, text in fitted.items() if what.startswith(f"{name}, L=")]
+            [text] = [text for what, text in fitted.items() if what.startswith(f"{name}, L=")]
+            row[column] = text.partition(" (")[0]  # why it is not identified stands in the longer page
         row["seconds a run"] = f"{part.groupby('config_hash')['seconds'].first().mean():.0f}"
         rows[str(entry).rpartition(":")[2]] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("learner")

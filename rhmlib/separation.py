@@ -57,8 +57,14 @@ def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
 
 
+def true_inputs(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `token_ilc` whose levels below were given; a table may have read "true" as a flag."""
+    return table[table["inputs"].astype(str).str.lower() == "true"]
+
+
 def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[(table["level"] == table["L"] - 1) & (table["inputs"] == "true")]
+    rows = true_inputs(table)
+    rows = rows[rows["level"] == rows["L"] - 1]
     return rows.assign(objective=rows["targets"], accuracy=rows["hungarian_accuracy"], strings_seen=rows["n"])
 
 
@@ -96,9 +102,53 @@ _READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
+def predictions(table: pd.DataFrame) -> pd.DataFrame:
+    """Predicted curves of token ILC as if they were runs, of level L-1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `token_ilc_prediction`: targets, v, m, L, level, n_over_vm3, grammar_seed,
+        hungarian_accuracy. A curve ends where the level is learnt: beyond, its accuracy is 1.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`deepest` returns, without costs.
+    """
+    rows = table[table["level"] == table["L"] - 1]
+    keys = ["targets", "v", "m", "L", "grammar_seed"]
+    wide = rows.pivot_table(index=keys, columns="n_over_vm3", values="hungarian_accuracy")
+    long = wide.ffill(axis=1).mask(wide.isna(), 1.0).stack().rename("accuracy").reset_index()
+    long["n"] = long["n_over_vm3"] * long["v"] * long["m"] ** 3
+    long = long.rename(columns={"targets": "objective"})
+    return long.assign(strings_seen=np.nan, seconds=np.nan)[_COLUMNS]
+
+
 def collect(parts: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """The runs of several tables, see :func:`deepest`."""
     return pd.concat([deepest(name, table) for name, table in parts], ignore_index=True)
+
+
+def accuracies(runs: pd.DataFrame) -> dict[str, dict[tuple[float, ...], tuple[Any, Any]]]:
+    """Curves as :func:`rhmlib.figures_encoder.objectives_beside` draws them.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Of one v; as :func:`collect` returns.
+
+    Returns
+    -------
+    dict of objective to dict of (m, L) to arrays (K,) and (grammars, K)
+        Sizes in units of v m^3, and accuracies.
+    """
+    out: dict[str, dict[tuple[float, ...], tuple[Any, Any]]] = {}
+    for (objective, m, L), part in runs.groupby(["objective", "m", "L"]):
+        wide = _wide(part, str(objective))
+        unit = float(part["v"].iloc[0]) * float(m) ** 3
+        out.setdefault(str(objective), {})[m, L] = (wide.columns.to_numpy(float) / unit, wide.to_numpy())
+    return out
 
 
 def thresholds(
@@ -297,3 +347,12 @@ def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
         return f"{x:,.{digits}f} [{row['low']:,.{digits}f}, {row['high']:,.{digits}f}]"
 
     return table.apply(one, axis=1)
+
+
+def verdict(row: Mapping[str, float]) -> str:
+    """What a ratio with its interval says, in words."""
+    if np.isnan(row["low"]):
+        return "open"
+    if row["low"] > 1:
+        return "more strings"
+    return "fewer strings" if row["high"] < 1 else "as many, within the interval"

@@ -259,6 +259,10 @@ def test_a_summary_has_a_row_a_learner():
     assert float(found.loc["A", "m=3"].split()[0]) == pytest.approx(1.05, abs=0.15)
     assert found.loc["A", "seconds a run"] == "2"
     assert found.loc["B", "m=3"].startswith("1")  # a thousand times as many
+    few = table[table["n"] < 100]
+    found = bench.summary(few.assign(entry="mine:C"), np.random.default_rng(0))
+    assert found.loc["C", "m=4"].startswith("> ")
+    assert found.loc["C", "exponent, root"] == "not identified"
     lines = bench.markdown(found[["m=3"]])
     assert lines[:2] == ["| learner | m=3 |", "|---|---|"]
 

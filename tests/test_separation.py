@@ -100,12 +100,33 @@ def test_clustering_and_variants_are_read():
     )  # fmt: skip
     found = separation.collect([("token_ilc", clustering)])
     assert found[["objective", "accuracy", "strings_seen"]].to_numpy().tolist() == [["tokens_all", 0.2, 10]]
+    flags = clustering.assign(inputs=[True, True, "recovered"])
+    pd.testing.assert_frame_equal(separation.collect([("token_ilc", flags)]), found)
     latent = encoder_table(objective="clapp", contrast="hinge", schedule="concurrent", weight_decay=1.0)
     latent = latent.drop_duplicates(["n", "grammar_seed", "checkpoint", "level"])
     soft = latent.assign(contrast="softmax")
     assert len(separation.deepest("latent", pd.concat([latent, soft]))) == 6
     with pytest.raises(ValueError, match=r"name must be one of token_ilc, .* Found 'tokens'"):
         separation.deepest("tokens", latent)
+
+
+def test_predicted_curves_go_on_at_one():
+    keys = ["targets", "v", "m", "L", "level", "grammar_seed", "n_over_vm3", "hungarian_accuracy"]
+    rows = [("tokens_all", 8, 2, 3, 2, 0, 1, 0.4), ("tokens_all", 8, 2, 3, 2, 0, 2, 0.99),
+            ("tokens_all", 8, 2, 3, 2, 1, 1, 0.3), ("tokens_all", 8, 2, 3, 2, 1, 2, 0.6),
+            ("tokens_all", 8, 2, 3, 2, 1, 4, 0.98), ("tokens_all", 8, 2, 3, 1, 1, 1, 0.9)]  # fmt: skip
+    found = separation.predictions(pd.DataFrame(rows, columns=keys))
+    wide = found.pivot(index="grammar_seed", columns="n", values="accuracy")
+    assert list(wide.columns) == [64, 128, 256]
+    assert wide.to_numpy().tolist() == [[0.4, 0.99, 1.0], [0.3, 0.6, 0.98]]
+
+
+def test_accuracies_are_in_units_of_vm3():
+    table = runs(lambda m, L: 100, sizes=[64, 128], ms=(2,), depths=(3,), seeds=2)
+    sizes, accuracy = separation.accuracies(table)["mlm"][2, 3]
+    assert sizes.tolist() == [1, 2]
+    assert accuracy.shape == (2, 2)
+    assert accuracy[0, 0] == table["accuracy"].iloc[0]
 
 
 def test_thresholds_are_where_they_were_put():
@@ -166,6 +187,14 @@ def test_costs_are_of_the_smallest_run_that_gets_there():
     [row] = separation.costs(table, accuracy=0.74).to_dict("records")
     assert (row["n"], row["strings_seen"], row["seconds"]) == (100, 1000, 12.5)
     assert separation.costs(table.assign(accuracy=0.1)).empty
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.5, 0.9, "fewer"), (1.1, 2.0, "more"), (0.9, 1.1, "as many"), (np.nan, np.nan, "open")],
+)
+def test_verdicts_are_read_off_intervals(low, high, words):
+    assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
 
 
 # ---------------------------------------------------------------- figures
