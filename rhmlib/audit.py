@@ -168,6 +168,7 @@ def audit(
     for every run of the tables, whether done again or not, the hash must be that of its settings.
     """
     _check(fraction, rows, max_seconds)
+    _sources(root)
     recorded, differences = _collect(sweeps, root, say)
     cheap = [run for run in recorded if max_seconds is None or float(run.rows[0]["seconds"]) <= max_seconds]
     if not cheap:
@@ -194,6 +195,12 @@ def audit(
     note = f", {len(elsewhere)} of them within tolerances, as made on another platform" if elsewhere else ""
     say(f"{len(equal)} of {size} runs equal ({total} rows{note})")
     return outcome
+
+
+def _sources(root: str | Path | None) -> dict[str, str]:
+    """Commit, and whether sources differ from it: read once a process, so at the beginning of an audit."""
+    top = grids.find_root(root)
+    return {"commit": provenance.commit(top), "dirty": results.cell(provenance.is_dirty(top))}
 
 
 def _by_table(
@@ -244,8 +251,7 @@ def record(
     path = record_path(root)
     where = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": provenance.commit(root),
-        "dirty": results.cell(provenance.is_dirty(root)),
+        **_sources(root),
         "device_name": provenance.device_name(),
         "platform": provenance.platform_key(),
         "seed": str(seed),

@@ -360,7 +360,7 @@ def claims_counted(context: Context) -> str:
     numbers = claims.Numbers(context.source)
     found = [claims.verdict([claims.judge(n, numbers) for n in c.numbers]) for c in _chosen_claims(context)]
     context.read.update(numbers.read)
-    return ", ".join(f"{found.count(verdict)} {badge(verdict)}" for verdict in MARKS) + "."
+    return ", ".join(f"{found.count(v)} {badge(v)}" for v in MARKS if v in found) + "."
 
 
 def _chosen_claims(context: Context) -> list[claims.Claim]:
