@@ -66,6 +66,8 @@ def test_encoders_are_judged_by_the_root_and_the_better_weight_decay():
     found = separation.deepest("encoder", encoder_table())
     assert len(found) == 6
     assert found.groupby("n")["accuracy"].first().tolist() == pytest.approx([0.4, 0.5, 0.7])
+    as_text = separation.deepest("encoder", encoder_table(mask_block=""))
+    pd.testing.assert_frame_equal(as_text, found)
 
 
 def test_blocks_other_architectures_and_shorter_trainings_are_left_out():
@@ -195,6 +197,19 @@ def test_costs_are_of_the_smallest_run_that_gets_there():
 )
 def test_verdicts_are_read_off_intervals(low, high, words):
     assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
+
+
+def test_two_grammars_make_no_interval():
+    one, two = runs(lambda m, L: 20 * m**2, "data2vec", seeds=2), runs(lambda m, L: 20 * m**2, seeds=2)
+    both = pd.concat([one, two])
+    found = separation.thresholds(both, rng())
+    assert found["low"].isna().all()
+    assert (found["strings"] > 0).all()
+    assert separation.growth(both, rng(), "m").empty
+    ratio = separation.ratios(both, "data2vec", "mlm", rng())
+    assert ratio["ratio"].to_numpy() == pytest.approx(1)
+    assert ratio["low"].isna().all()
+    assert separation.costs(both).empty
 
 
 # ---------------------------------------------------------------- figures
