@@ -4,28 +4,34 @@ VENV     ?= .venv
 PIP_ARGS ?=
 JOBS     ?= 2
 TORCH    ?= 2.13.0
+# Public address, https://HOST/OWNER/NAME: pages then have buttons for the repository, Colab and Binder.
+REPOSITORY_URL ?=
+export REPOSITORY_URL
 
 BIN    := $(VENV)/bin
 EXTRAS := book,cluster,tune,dev
 STAMP  := $(VENV)/.rhmlib-installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCK   := _build/lock-env
+CHECKS := tests/site/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help env book quick site test audit lint format lock clean distclean
+.PHONY: help env book quick pdf site spell test audit lint format lock clean distclean
 
 help:
 	@echo "make book       execute what changed, build the book at book scale, print its path"
 	@echo "make quick      the whole book from scratch with params/quick.yaml, into _build/quick"
+	@echo "make pdf        the same as one PDF, printed by Chromium or Chrome; print its path"
 	@echo "make test       lint, types and tests"
-	@echo "make site       look at the pages of the last quick build: whole, offline, in a browser if there is one"
+	@echo "make site       look at the pages of the last quick build in a browser: whole, offline, accessible"
+	@echo "make spell      look for misspelt words in the texts, where there is npm"
 	@echo "make audit      do six recorded runs of the result tables again and compare"
 	@echo "make format     rewrite the code in the project's style"
 	@echo "make env        only create $(VENV) and install the locked packages"
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into constraints.txt"
 	@echo "make clean      remove _build and caches; make distclean removes $(VENV) too"
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PIP_ARGS=$(PIP_ARGS)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) PIP_ARGS=$(PIP_ARGS) REPOSITORY_URL=$(REPOSITORY_URL)"
 
 # pip is the last thing that venv makes: without it the environment is half-made.
 $(BIN)/pip:
@@ -53,11 +59,23 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-site: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/test_site.py
+pdf: book
+	@$(BIN)/rhm pdf
+
+$(CHECKS): tests/site/package.json tests/site/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/site && npm ci --silent; \
+	  else echo "No npm: neither spelling nor accessibility can be checked."; fi
+
+# RHM_SITE=_build/book/html looks at the book's own pages.
+site: $(STAMP) $(CHECKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/test_site*.py
+
+spell: $(CHECKS)
+	@! test -f $(CHECKS) || tests/site/node_modules/.bin/cspell lint --no-default-configuration --no-progress \
+	  --config tests/site/cspell.json --root . "book/*.md" "*.md"
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --ignore=tests/test_site_browser.py
 
 audit: $(STAMP)
 	@$(BIN)/rhm audit --rows 6 --max-seconds 5
@@ -81,7 +99,7 @@ clean:
 	rm -rf _build build .mypy_cache .pytest_cache .ruff_cache
 
 distclean: clean
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) *.egg-info tests/site/node_modules
 
 docs/ilc.png: docs/ilc.py results/ilc.csv | $(STAMP)
 	$(BIN)/python docs/ilc.py

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import math
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from rhmlib import experiments, grids, provenance, results
 from rhmlib.execution import Queue, Say, run_locally
 from rhmlib.worker import Done, Task
+
+RECORD_COLUMNS = ("table", "code_hash", "runs", "rows", "equal", "elsewhere", "differences")
 
 # Where these agree, a run on the CPU must give the same numbers to the last bit.
 _SAME_PLATFORM = ("device_name", "platform")
@@ -49,6 +55,29 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class TableAudit:
+    """What an audit found in one table.
+
+    Attributes
+    ----------
+    table : str
+    code_hash : str
+        Of the code that its rows, and the runs done again, are by.
+    runs, rows, equal, elsewhere : int
+        As in :class:`Audit`.
+    differences : int
+    """
+
+    table: str
+    code_hash: str
+    runs: int = 0
+    rows: int = 0
+    equal: int = 0
+    elsewhere: int = 0
+    differences: int = 0
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
@@ -61,6 +90,8 @@ class Audit:
     elsewhere : int
         Runs that were recorded on another platform and so compared within tolerances.
     differences : tuple of Difference
+    tables : tuple of TableAudit
+        The same by table, for those of which something was compared.
     """
 
     runs: int
@@ -68,6 +99,7 @@ class Audit:
     equal: int
     elsewhere: int
     differences: tuple[Difference, ...]
+    tables: tuple[TableAudit, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -136,6 +168,7 @@ def audit(
     for every run of the tables, whether done again or not, the hash must be that of its settings.
     """
     _check(fraction, rows, max_seconds)
+    _sources(root)
     recorded, differences = _collect(sweeps, root, say)
     cheap = [run for run in recorded if max_seconds is None or float(run.rows[0]["seconds"]) <= max_seconds]
     if not cheap:
@@ -145,18 +178,103 @@ def audit(
     size = min(len(cheap), rows or math.ceil((fraction or 0.02) * len(cheap)))
     chosen = np.random.default_rng(seed).choice(len(cheap), size=size, replace=False)
     sample = {run.hash: run for run in (cheap[i] for i in sorted(chosen))}
-    equal = elsewhere = 0
+    equal, elsewhere = set[str](), set[str]()
     for done in run_locally(Queue(deque(_task(run) for run in sample.values())), jobs):
         same = _same_platform(sample[done.hash], done)
         found = list(_compare(sample[done.hash], done, exact=same))
-        equal, elsewhere = equal + (not found), elsewhere + (not same)
+        if not found:
+            equal.add(done.hash)
+        if not same:
+            elsewhere.add(done.hash)
         differences += found
     for difference in differences:
         say(str(difference))
-    outcome = Audit(size, sum(len(run.rows) for run in sample.values()), equal, elsewhere, tuple(differences))
-    note = f", {elsewhere} of them within tolerances, as made on another platform" if elsewhere else ""
-    say(f"{equal} of {size} runs equal ({outcome.rows} rows{note})")
+    tables = _by_table(sample, equal, elsewhere, differences)
+    total = sum(len(run.rows) for run in sample.values())
+    outcome = Audit(size, total, len(equal), len(elsewhere), tuple(differences), tables)
+    note = f", {len(elsewhere)} of them within tolerances, as made on another platform" if elsewhere else ""
+    say(f"{len(equal)} of {size} runs equal ({total} rows{note})")
     return outcome
+
+
+def _sources(root: str | Path | None) -> dict[str, str]:
+    """Commit, and whether sources differ from it: read once a process, so at the beginning of an audit."""
+    top = grids.find_root(root)
+    return {"commit": provenance.commit(top), "dirty": results.cell(provenance.is_dirty(top))}
+
+
+def _by_table(
+    sample: Mapping[str, _Recorded], equal: set[str], elsewhere: set[str], differences: Iterable[Difference]
+) -> tuple[TableAudit, ...]:
+    wrong = Counter(difference.table for difference in differences)
+    found = []
+    for table in sorted({run.table for run in sample.values()} | set(wrong)):
+        runs = {name: run for name, run in sample.items() if run.table == table}
+        code = next((run.rows[0]["code_hash"] for run in runs.values()), "")
+        rows = sum(len(run.rows) for run in runs.values())
+        found.append(
+            TableAudit(
+                table, code, len(runs), rows, len(equal & set(runs)), len(elsewhere & set(runs)), wrong[table]
+            )
+        )
+    return tuple(found)
+
+
+# ---------------------------------------------------------------- a record of audits
+
+
+def record_path(root: str | Path | None = None) -> Path:
+    """``results/audits.csv``, where :func:`record` writes."""
+    return grids.find_root(root) / "results" / "audits.csv"
+
+
+def record(
+    found: Audit, *, seed: int = 0, max_seconds: float | None = None, root: str | Path | None = None
+) -> Path:
+    """Append what an audit found to the record of audits, a row a table.
+
+    Parameters
+    ----------
+    found : Audit
+    seed, max_seconds
+        As for :func:`audit`.
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+
+    Returns
+    -------
+    Path
+        The CSV file. A row says when, on what machine and with which commit a table was audited, how
+        many runs and rows were done again, how many runs agreed, and how many cells differed.
+    """
+    root = grids.find_root(root)
+    path = record_path(root)
+    where = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **_sources(root),
+        "device_name": provenance.device_name(),
+        "platform": provenance.platform_key(),
+        "seed": str(seed),
+        "max_seconds": results.cell(max_seconds),
+    }
+    rows = [{**where, **dataclasses.asdict(table)} for table in found.tables]
+    with filelock.FileLock(path.with_suffix(".csv.lock")):
+        new = not path.exists()
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*where, *RECORD_COLUMNS], lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
+    """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
+    path = record_path(root)
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _check(fraction: float | None, rows: int | None, max_seconds: float | None) -> None:

@@ -292,7 +292,12 @@ def _navigation(work: Build, pages: Iterable[str]) -> str:
         title = re.search(r"^# .*", text, re.MULTILINE)
         titles.append((page, title[0] if title else ""))
     files = [(work.project.root / name).read_bytes() for name in ("_toc.yml", "_config.yml")]
-    return _digest(json.dumps(titles).encode(), *files)
+    return _digest(json.dumps(titles).encode(), _repository(), *files)
+
+
+def _repository() -> bytes:
+    """Public address of the repository, which the buttons of every page lead to."""
+    return os.environ.get("REPOSITORY_URL", "").encode()
 
 
 # ---------------------------------------------------------------- Sphinx
@@ -342,7 +347,7 @@ def _inputs(work: Build, named: Iterable[str]) -> str:
         Path(__file__).parent.glob("*.py")
     )
     programs = [f"{name} {_version(name)}" for name in ("jupyter-book", "sphinx", "myst-nb", "jupytext")]
-    parts = [str(root).encode(), "\n".join(programs).encode()]
+    parts = [str(root).encode(), "\n".join(programs).encode(), _repository()]
     for path in sorted({*tops, *files}):
         if path.is_file() and path.suffix not in (".lock", ".tmp", ".pyc"):
             parts += [str(path).encode(), path.read_bytes()]

@@ -112,6 +112,20 @@ def build(context: click.Context, scale: str, force: bool, progress: bool | None
 
 
 @app.command()
+@click.option(
+    "--scale", default="book", show_default=True, metavar="NAME", help="A scale that has been built."
+)
+@click.option("-o", "--output", metavar="FILE", help="Default: _build/SCALE/book.pdf.")
+@click.option("--browser", metavar="FILE", help="Chromium or Chrome; default: the one on the path.")
+@click.pass_context
+def pdf(context: click.Context, scale: str, output: str | None, browser: str | None) -> None:
+    """Print the built pages as one PDF, by a headless Chromium."""
+    from rhmlib import pdf as printer
+
+    click.echo(printer.pdf(_project(context), scale, output=output, browser=browser, say=click.echo))
+
+
+@app.command()
 @click.pass_context
 def chapters(context: click.Context) -> None:
     """List the chapters with code, and their parameters."""
@@ -197,6 +211,9 @@ def status(context: click.Context, names: tuple[str, ...]) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
 @click.option("--max-seconds", type=float, help="Choose only runs that took at most so long.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option(
+    "--record", is_flag=True, help="Append what was found to results/audits.csv, which the book shows."
+)
 @click.pass_context
 def audit(
     context: click.Context,
@@ -206,6 +223,7 @@ def audit(
     seed: int,
     max_seconds: float | None,
     jobs: int,
+    record: bool,
 ) -> int:
     """Do some recorded runs again and compare."""
     from rhmlib import audit as auditor
@@ -221,6 +239,8 @@ def audit(
             root=context.obj,
             say=click.echo,
         )
+    if record:
+        click.echo(auditor.record(found, seed=seed, max_seconds=max_seconds, root=context.obj))
     return 0 if found.passed else 1
 
 

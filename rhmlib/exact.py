@@ -71,7 +71,7 @@ def node_law(grammar: Grammar, level: int) -> Floats:
     Returns
     -------
     array of float64, shape (s**(L - level), v)
-        Rows sum to one. Their mean is :meth:`Grammar.marginals`.
+        Rows sum to one. Their mean is :meth:`rhmlib.grammar.Grammar.marginals`.
 
     Notes
     -----

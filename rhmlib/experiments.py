@@ -33,6 +33,8 @@ LEARNERS = {
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
     "latent": "rhmlib.experiment_latent:LatentExperiment",
+    "phases": "rhmlib.experiment_phases:PhasesExperiment",
+    "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
     "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",

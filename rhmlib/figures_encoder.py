@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
-from rhmlib.fits import crossing
+from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 
 NAMES = {"data2vec": "data2vec", "mlm": "masked tokens", "ntp": "next token", "supervised": "supervised"}
 
@@ -279,3 +279,129 @@ def threshold_ratios(
         text = f"{ratio:.2f} [{low:.2f}, {high:.2f}]" if inside else "outside of the sizes"
         rows.append((int(key[0]), int(key[1]), *value.round(2), text))
     return pd.DataFrame(rows, columns=["m", "L", "first", "second", "ratio"])
+
+
+def online_curves(table: pd.DataFrame, level: int, metric: str = "probe_accuracy") -> dict[Any, Curve]:
+    """Curves of a metric against strings seen, of runs that see every string once, one curve an m.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Checkpoints "curve" of runs with n left out, at one v and L.
+    level : int
+    metric : str
+
+    Returns
+    -------
+    dict of (m,) to Curve
+        A run that ended early, as all its probes were perfect, keeps its last value.
+    """
+    part = table[(table["level"] == level) & (table["checkpoint"] == "curve") & table["n"].isna()]
+    filled = []
+    for m, rows in part.groupby("m"):
+        wide = rows.pivot_table(index="grammar_seed", columns="strings_seen", values=metric).ffill(axis=1)
+        long = wide.stack().rename(metric).reset_index()
+        filled.append(long.assign(m=m, v=rows["v"].iloc[0]))
+    if not filled:
+        raise ValueError("table must hold runs on fresh strings (n left out). Found none.")
+    return curves(pd.concat(filled), by=["m"], metric=metric, size="strings_seen")
+
+
+def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -> Figure:
+    """Draw a metric of each level against P / (v m^3), a panel a level, a line an m (Fig. 5).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Checkpoints "best" and "untrained", at one v and L, of several n and m.
+    metric : str
+
+    Returns
+    -------
+    Figure
+        Dotted: the untrained encoder.
+    """
+    L = int(table["L"].iloc[0])
+    levels = sorted(table[table[metric].notna()]["level"].unique())
+    figure, axes = plt.subplots(1, len(levels), figsize=(3.2 * len(levels), 3.4), sharey=True, squeeze=False)
+    for ax, level in zip(axes[0], levels, strict=True):
+        part = table[table["level"] == level]
+        for m, style in zip(sorted(part["m"].unique()), ("-", "--", ":", "-."), strict=False):
+            rows = part[part["m"] == m]
+            found = rows[rows["checkpoint"] == "best"].groupby("n_over_vm3")[metric]
+            ax.errorbar(
+                found.mean().index, found.mean(), yerr=1.96 * found.sem(), marker="o", capsize=2,
+                color=level_color(int(level), L), linestyle=style, label=f"$m={m}$",
+            )  # fmt: skip
+        floor = part[part["checkpoint"] == "untrained"][metric].mean()
+        ax.axhline(floor, color="0.5", linestyle=":", linewidth=1)
+        ax.set_xscale("log", base=2)
+        ax.set(title=f"level {level}", xlabel="$P\\,/\\,v m^3$", ylim=(min(-0.08, floor - 0.05), 1.03))
+    axes[0, 0].set(ylabel=metric.replace("_", " "))
+    axes[0, -1].legend()
+    return figure
+
+
+def collapses(
+    best: pd.DataFrame, rng: np.random.Generator, *, n_bootstrap: int = 200
+) -> dict[tuple[int, int], Collapse]:
+    """Fit the exponent of the root's probe at each v and L that has at least two values of m.
+
+    Parameters
+    ----------
+    best : DataFrame
+        Checkpoints "best" of one objective.
+    rng : numpy.random.Generator
+    n_bootstrap : int
+
+    Returns
+    -------
+    dict of (v, L) to Collapse
+        With the rivals 2, 3, 4 and L+1.
+    """
+    found = {}
+    for (v, L), part in best[best["level"] == best["L"]].groupby(["v", "L"]):
+        if part["m"].nunique() > 1:
+            curve_of = curves(part, by=["m"], metric="probe_accuracy")
+            rivals = tuple(sorted({2, 3, 4, int(L) + 1}))
+            fit = collapse(curve_of, rng, rivals=rivals, n_bootstrap=n_bootstrap)
+            found[int(v), int(L)] = fit
+    return found
+
+
+def collapse_table(fits: Mapping[tuple[int, int], Collapse]) -> pd.DataFrame:
+    """List exponents, the spread at others as a multiple of the least, and which law they speak for."""
+    rows = []
+    for (v, L), fit in fits.items():
+        spreads = {f"spread at {k}": round(fit.rivals[k].value, 1) for k in (2, 3, 4)}
+        tokens = round(fit.rivals[L + 1].value, 1)
+        rows.append(
+            {"v": v, "L": L, "best k": str(fit.k), **spreads, "at L+1": tokens, "law": law_verdict(fit, L)}
+        )
+    return pd.DataFrame(rows).set_index(["v", "L"])
+
+
+def law_verdict(fit: Collapse, L: int) -> str:
+    """Say which of the laws v m^3 and v m^(L+1) a collapse is compatible with.
+
+    Parameters
+    ----------
+    fit : Collapse
+    L : int
+
+    Returns
+    -------
+    str
+        By whether the interval of the exponent holds 3 and L+1.
+    """
+    if not fit.k.identified:
+        return "undecided"
+    latent, token = fit.k.contains(3), fit.k.contains(L + 1)
+    if latent and not token:
+        return "v m^3"
+    if token and not latent:
+        return "v m^(L+1)"
+    if latent and token:
+        return "both"
+    nearer = "3" if abs(fit.k.value - 3) < abs(fit.k.value - L - 1) else "L+1"
+    return f"neither; nearer to {nearer}"

@@ -246,7 +246,7 @@ def collapse_weight(table: pd.DataFrame, ax: Axes, metric: str = "hungarian_accu
         xlabel="weight of the clustering losses",
         ylabel="accuracy of the top latent",
     )
-    ax.legend(fontsize=9)
+    ax.legend(fontsize=9, handlelength=3)
 
 
 # ---------------------------------------------------------------- merging and splitting

@@ -100,3 +100,41 @@ def figures_tuning(table: pd.DataFrame, *, runs: int | None = None, ylabel: str 
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     return figure
+
+
+def by_setting(table: pd.DataFrame, *, runs: int, good: float) -> pd.DataFrame:
+    """What low and high values of each setting do to the value and to its reliability.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.tuning.read` returns.
+    runs : int
+        Trials are judged after so many runs, which all have done.
+    good : float
+        A value from which a trial counts as a success.
+
+    Returns
+    -------
+    DataFrame
+        A row a setting and half of the values that were tried: range, trials, mean and lowest value,
+        share of trials that are `good`. Settings of few values have a row a value.
+    """
+    values, rows = values_after(table, runs), []
+    for name in searched(table):
+        at = table[name]
+        if at.nunique() <= 4 or not pd.api.types.is_numeric_dtype(at):
+            groups = {
+                f"{value:g}" if isinstance(value, float) else str(value): at == value
+                for value in sorted(at.unique())
+            }
+        else:
+            low, high = at <= at.median(), at > at.median()
+            groups = {f"{at[part].min():.2g} to {at[part].max():.2g}": part for part in (low, high)}
+        for words, part in groups.items():
+            found = values[part.to_numpy()]
+            rows.append(
+                (name, words, len(found), np.nanmean(found), np.nanmin(found), np.mean(found >= good))
+            )
+    columns = ["setting", "value", "trials", "mean", "lowest", f"reach {good:g}"]
+    return pd.DataFrame(rows, columns=columns).set_index(["setting", "value"])

@@ -272,6 +272,46 @@ def exponent(
     return Estimate(_slope(x, y), low, high)
 
 
+def factor_per_level(
+    values: ArrayLike, rng: np.random.Generator, *, n_bootstrap: int = 1000, confidence: float = 0.95
+) -> Estimate:
+    """Factor by which a mean over grammars falls from one level to the next, on average.
+
+    Parameters
+    ----------
+    values : array of float, shape (G, K)
+        Positive; one row a grammar, one column a level.
+    rng : numpy.random.Generator
+        Of the bootstrap over grammars.
+    n_bootstrap : int
+    confidence : float
+
+    Returns
+    -------
+    Estimate
+        Below 1 where the mean rises.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two levels, or a value is not positive.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.ndim != 2 or table.shape[1] < 2 or not (table > 0).all():
+        raise ValueError(
+            "values must be positive, of shape (grammars, levels), with two levels at least. "
+            f"Found shape {table.shape}."
+        )
+
+    def factor(rows: NDArray[np.intp]) -> float:
+        mean = table[rows].mean(axis=0)
+        return float((mean[0] / mean[-1]) ** (1 / (len(mean) - 1)))
+
+    count = len(table)
+    draws = _bootstrap(lambda: factor(rng.integers(0, count, size=count)), n_bootstrap)
+    return Estimate(factor(np.arange(count)), *_interval(draws, confidence))
+
+
 def spread(means: Sequence[Floats], log_sizes: Sequence[Floats], log_m: Floats, k: float) -> float:
     """Mean squared distance between curves on the common axis log(P / v) - k log m.
 

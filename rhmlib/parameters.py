@@ -206,6 +206,16 @@ _PARAMETERS = (
     _integer("omit_level", "a level or block left out of the target", 0),
     _number("stop_at", "accuracy of all probes that ends a run", above=0),
     _integer("refresh", "steps that a frozen teacher lasts, 0 for a moving average", 0),
+    _choice("teacher", "how data2vec's teacher follows its student", "average", "phases", "frozen"),
+    _choice("part", "what is left of data2vec's target", "whole", "without", "upto"),
+    _integer("cut_level", "level at which the target is cut", 0),
+    _integer("phases", "phases of a training", 1),
+    _choice("contrast", "loss of local contrast", "hinge", "softmax"),
+    _choice(
+        "schedule", "modules of a stack: trained at once, or one after the other", "concurrent", "sequential"
+    ),
+    _integer("phase_steps", "optimiser steps a phase", 1),
+    _integer("probe_steps", "optimiser steps of a probe", 1),
     _number("dropout", "dropout of the transformer", low=0, below=1),
     _choice("objective", "what a learner predicts", "data2vec", "mlm", "ntp", "supervised"),
     _choice("architecture", "MLPs along the tree, or the transformer", "tree", "transformer"),

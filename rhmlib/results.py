@@ -57,7 +57,7 @@ class Record:
     rows : list of dict
         What the experiment returned; empty where it failed.
     provenance : dict
-        The keys of :data:`rhmlib.experiments.PROVENANCE`.
+        The keys of ``rhmlib.experiments.PROVENANCE``.
     """
 
     learner: str

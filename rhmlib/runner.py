@@ -238,7 +238,7 @@ def run_chapter(
     name, files, overrides, output
         As for :func:`plan`.
     project : Project, optional
-        Default: :func:`find_project`.
+        Default: :func:`rhmlib.chapters.find_project`.
     force, progress : bool
         As for :func:`run`.
 

@@ -147,7 +147,7 @@ class StackedData2Vec(Objective):
     def batches(
         self, tokens: Tensor, root: Tensor, batch_size: int, generator: torch.Generator
     ) -> Iterator[Batch]:
-        """Cut strings into batches, with masks of every level; see :meth:`Objective.batches`."""
+        """Cut strings into batches, masked at every level, as :meth:`rhmlib.objectives.Objective.batches`."""
         device = next(self.encoder.parameters()).device
         drawn = [masking.draw(len(tokens), generator) for masking in self.maskings]
         cut = zip(*(part.split(batch_size) for part in (tokens, root, *drawn)), strict=True)

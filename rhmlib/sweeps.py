@@ -95,6 +95,36 @@ class Status:
         return self.seconds_left / 3600
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one scale of a sweep takes on one core.
+
+    Attributes
+    ----------
+    sweep, title, learner, scale : str
+    runs : int
+    measured : int
+        Runs that are in the table, whose seconds are known.
+    seconds : float
+        Of all runs: measured, or estimated from runs of the same learner; NaN where no run tells.
+    longest : float
+        Seconds of the longest run, which no number of cores makes shorter.
+    """
+
+    sweep: str
+    title: str
+    learner: str
+    scale: str
+    runs: int
+    measured: int
+    seconds: float
+    longest: float
+
+    def wall(self, cores: int) -> float:
+        """Seconds on so many cores, a run on each: an even share, or the longest run."""
+        return max(self.seconds / cores, self.longest)
+
+
 # ---------------------------------------------------------------- how far a sweep is
 
 
@@ -242,6 +272,43 @@ def status(root: str | Path | None = None, sweeps: Iterable[str] | None = None) 
     names = [path.stem for path in grids.sweep_files(root)] if sweeps is None else list(sweeps)
     surveys = [_survey(grids.read_sweep(name, root)) for name in names]
     return [_plan(survey, scale).status(scale) for survey in surveys for scale in survey.sweep.scales]
+
+
+def costs(root: str | Path | None = None, sweeps: Iterable[str] | None = None) -> list[Cost]:
+    """Tell what each scale of each sweep takes, from the seconds in the tables.
+
+    Parameters
+    ----------
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+    sweeps : iterable of str, optional
+        Names of sweeps; default: all.
+
+    Returns
+    -------
+    list of Cost
+        Where a run is not in the table, what it would take is estimated by :func:`estimate`.
+    """
+    names = [path.stem for path in grids.sweep_files(root)] if sweeps is None else list(sweeps)
+    surveys = [_survey(grids.read_sweep(name, root)) for name in names]
+    return [_cost(survey, scale) for survey in surveys for scale in survey.sweep.scales]
+
+
+def _cost(survey: _Survey, scale: str) -> Cost:
+    runs = survey.sweep.runs(scale)
+    known = {run.hash: survey.found[run.hash][1] for run in runs if run.hash in survey.found}
+    others = [experiments.cost(run.config) for run in runs if run.hash not in known]
+    seconds = [*known.values(), *estimate(survey.timings, others)]
+    return Cost(
+        sweep=survey.sweep.name,
+        title=survey.sweep.title,
+        learner=survey.sweep.learner,
+        scale=scale,
+        runs=len(runs),
+        measured=len(known),
+        seconds=math.fsum(seconds),
+        longest=max(seconds),
+    )
 
 
 def format_status(rows: Iterable[Status]) -> str:

@@ -22,7 +22,7 @@ def modules(name: str) -> list[str]:
     Parameters
     ----------
     name : str
-        A file of :data:`FILES`.
+        A file of ``FILES``.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def bundle(name: str) -> str:
     Parameters
     ----------
     name : str
-        A file of :data:`FILES` with a default export.
+        A file of ``FILES`` with a default export.
 
     Returns
     -------

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rhmlib import results, sweeps
-from rhmlib.audit import audit
+from rhmlib.audit import audit, read_record
 from rhmlib.cli import main
 
 TOY = "toy_experiment:Toy"
@@ -176,3 +176,27 @@ def test_the_table_is_as_it_was(root):
     before = {name: results.Table(name, root).path.read_text() for name in ("ilc", "toy")}
     run(root)
     assert {name: results.Table(name, root).path.read_text() for name in ("ilc", "toy")} == before
+
+
+def test_what_was_found_is_recorded_by_table(root):
+    assert main(["--root", str(root), "audit", "--fraction", "1", "--record"]) == 0
+    alter(root, "value", lambda text: repr(float(text) + 1))
+    assert (
+        main(["--root", str(root), "audit", "--rows", "50", "--seed", "3", "--max-seconds", "9", "--record"])
+        == 1
+    )
+    rows = read_record(root)
+    assert [(row["table"], row["runs"], row["rows"], row["equal"], row["differences"]) for row in rows] == [
+        ("ilc", "4", "8", "4", "0"),
+        ("toy", "6", "12", "6", "0"),
+        ("ilc", "4", "8", "4", "0"),
+        ("toy", "6", "12", "5", "1"),
+    ]
+    assert [(row["seed"], row["max_seconds"]) for row in rows] == [("0", "")] * 2 + [("3", "9.0")] * 2
+    table = results.Table("toy", root).runs()[1]
+    assert {row["code_hash"] for row in rows[1::2]} == {run[0]["code_hash"] for run in table.values()}
+    assert all(row["date"].endswith("UTC") and row["commit"] and row["device_name"] for row in rows)
+
+
+def test_no_record_is_an_empty_one(root):
+    assert read_record(root) == []

@@ -107,7 +107,9 @@ def test_conda_environment_installs_what_make_installs() -> None:
 
 def toc_pages() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    sections = [section for chapter in chapters for section in chapter.get("sections", [])]
+    return [toc["root"], *(page["file"] for page in [*chapters, *sections])]
 
 
 def test_table_of_contents_and_pages_agree() -> None:
@@ -143,7 +145,10 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["env", "book", "quick", "test", "lock", "format", "clean", "distclean"])
+@pytest.mark.parametrize(
+    "target",
+    ["env", "book", "quick", "pdf", "site", "spell", "test", "lock", "format", "clean", "distclean"],
+)
 def test_make_target_exists(target: str) -> None:
     done = make("--dry-run", target)
     assert done.returncode == 0, done.stderr
@@ -152,7 +157,7 @@ def test_make_target_exists(target: str) -> None:
 def test_make_alone_prints_help() -> None:
     done = make()
     assert done.returncode == 0, done.stderr
-    for target in ("make book", "make quick", "make test", "make lock"):
+    for target in ("make book", "make quick", "make pdf", "make test", "make lock"):
         assert target in done.stdout
 
 
@@ -172,8 +177,8 @@ def test_continuous_integration_runs_the_tests_and_a_quick_book() -> None:
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
     commands = [line.split()[:2] for line in script.read_text(encoding="utf-8").splitlines()]
-    assert ["make", "test"] in commands
-    assert ["make", "quick"] in commands
+    for target in ("test", "spell", "quick", "site"):
+        assert ["make", target] in commands
 
 
 def test_workflows_run_what_a_person_runs() -> None:
@@ -182,7 +187,11 @@ def test_workflows_run_what_a_person_runs() -> None:
         path = ROOT / ".github" / "workflows" / f"{name}.yml"
         steps[name] = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"][job]
     assert ".ci/run" in [step.get("run") for step in steps["ci"]["steps"]]
-    assert "make book" in [step.get("run") for step in steps["pages"]["steps"]]
+    pages = steps["pages"]["steps"]
+    assert [step["run"] for step in pages if "run" in step] == ["make book"]
+    assert pages[-1]["uses"].startswith("actions/upload-pages-artifact@")
+    assert pages[-1]["with"] == {"path": "_build/book/html"}
+    assert steps["pages"]["env"]["REPOSITORY_URL"] == "${{ github.server_url }}/${{ github.repository }}"
     wanted = SpecifierSet(PROJECT["requires-python"])
     assert all(wanted.contains(f"{version}.0") for version in steps["ci"]["strategy"]["matrix"]["python"])
 

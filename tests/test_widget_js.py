@@ -63,6 +63,13 @@ def test_random_numbers_are_numpys():
         assert words == halves[:9].tolist()
 
 
+@pytest.mark.parametrize("most", [1, 6, 255, 3_000_000_000])  # many draws of the last are refused
+def test_bounded_integers_are_numpys(most):
+    code = "const r = new random.Random(5); return Array.from({ length: 60 }, () => r.upTo(given))"
+    drawn = np.random.default_rng(5).integers(0, most, size=60, dtype=np.uint32, endpoint=True)
+    assert run(code, most) == drawn.tolist()
+
+
 def test_choice_is_numpys():
     cases = [
         (total, size, seed)

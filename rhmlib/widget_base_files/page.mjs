@@ -58,10 +58,12 @@ export function liveRegion() {
 /** Call `draw(width)` now and whenever the width of a node changes; until `signal` says that the view is gone. */
 export function onWidth(node, draw, signal) {
   let width = 0;
-  const watch = new ResizeObserver(() => {
+  const look = () => {
     const now = Math.floor(node.clientWidth);
     if (now > 0 && now !== width) draw((width = now));
-  });
+  };
+  // In the next frame: a drawing changes sizes, which an observer must not do while it is being told of some.
+  const watch = new ResizeObserver(() => requestAnimationFrame(look));
   watch.observe(node);
   signal?.addEventListener("abort", () => watch.disconnect());
 }

@@ -1,0 +1,301 @@
+"""Figures of data2vec in phases: levels by replacements, traces in targets, cuts, what can be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from rhmlib.figures import level_color
+
+_TEACHERS = {
+    "phases": "replaced after every phase",
+    "frozen": "never replaced",
+    "average": "moving average",
+}
+_STYLES = ("-", "--", ":", "-.")
+
+
+def levels_learnt(table: pd.DataFrame, bar: float) -> pd.DataFrame:
+    """Count the levels that are learnt after each phase: those whose synonym score has reached a bar.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of :class:`rhmlib.experiment_phases.PhasesExperiment`.
+    bar : float
+
+    Returns
+    -------
+    DataFrame
+        Columns teacher, grammar_seed, phase, levels: of levels 1, 2, .., as many as are learnt without a gap.
+    """
+    scored = table[table["synonym_score"].notna()]
+    keys = ["teacher", "grammar_seed", "phase"]
+    wide = scored.pivot_table(index=keys, columns="level", values="synonym_score").sort_index(axis=1)
+    learnt = (wide >= bar).cummin(axis=1).sum(axis=1)
+    return learnt.rename("levels").astype(int).reset_index()
+
+
+def levels_against_replacements(table: pd.DataFrame, bar: float) -> Figure:
+    """Draw synonym scores after each phase, and the number of levels learnt against replacements.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As in :func:`levels_learnt`, with the teachers "phases" and "frozen".
+    bar : float
+        Score at which a level counts.
+
+    Returns
+    -------
+    Figure
+        Lines: means over grammars; points: single grammars. Dotted: one level in the first phase, and one
+        more for every replacement.
+    """
+    L = int(table["L"].iloc[0])
+    names = [name for name in ("phases", "frozen") if name in set(table["teacher"])]
+    figure, axes = plt.subplots(1, len(names) + 1, figsize=(3.5 * (len(names) + 1), 3.6))
+    for ax, name in zip(axes, names, strict=False):
+        _scores(table[table["teacher"] == name], L, bar, ax)
+        ax.set(title=_TEACHERS[name], xlabel="phases done", ylim=(-0.08, 1.03))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set(ylabel="synonym score")
+    axes[0].legend()
+    _count(levels_learnt(table, bar), L, axes[-1])
+    return figure
+
+
+def _scores(table: pd.DataFrame, L: int, bar: float, ax: Axes) -> None:
+    for level in range(1, L):
+        rows = table[table["level"] == level]
+        color = level_color(level, L)
+        ax.plot(rows["phase"], rows["synonym_score"], "o", color=color, markersize=3, alpha=0.5)
+        mean = rows.groupby("phase")["synonym_score"].mean()
+        ax.plot(mean.index, mean, color=color, label=f"level {level}")
+    ax.axhline(bar, color="0.5", linestyle=":", linewidth=1)
+
+
+def _count(learnt: pd.DataFrame, L: int, ax: Axes) -> None:
+    phased = learnt[(learnt["teacher"] == "phases") & (learnt["phase"] > 0)]
+    replaced = phased["phase"] - 1  # before the phase that was just done
+    mean = phased["levels"].groupby(replaced).mean()
+    ax.plot(replaced, phased["levels"], "o", color="#E69F00", markersize=3, alpha=0.5)
+    ax.plot(mean.index, mean, color="#E69F00", label="data2vec")
+    at = np.arange(mean.index.max() + 1)
+    ax.plot(at, np.minimum(at + 1, L - 1), color="0.3", linestyle=":", label="one each")
+    ax.set(xlabel="replacements of the teacher", ylabel="levels learnt", ylim=(-0.1, L - 0.7))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="lower right")
+
+
+def traces_over_training(table: pd.DataFrame) -> Figure:
+    """Draw what each level leaves in the target over training: variance explained, and a linear probe.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of runs that differ in their seeds alone.
+
+    Returns
+    -------
+    Figure
+    """
+    L = int(table["L"].iloc[0])
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharex=True)
+    for ax, metric in zip(axes, ("trace_share", "trace_accuracy"), strict=True):
+        for level in range(L):
+            rows = table[table["level"] == level]
+            color = level_color(level, L)
+            for _, run in rows.groupby("grammar_seed"):
+                ax.plot(run["step"], run[metric], color=color, linewidth=0.6, alpha=0.5)
+            mean = rows.groupby("step")[metric].mean()
+            ax.plot(mean.index, mean, marker="o", color=color, label=f"level {level}")
+        ax.set(xlabel="steps")
+    axes[0].set(ylabel="share of the target's variance")
+    axes[1].set(ylabel="probe of the target", ylim=(0, 1.03))
+    axes[1].legend(loc="lower right")
+    return figure
+
+
+def traces_against_strings(table: pd.DataFrame) -> Figure:
+    """Draw the linear traces of the levels at the end of training against P / (v m^3) (Fig. 13, right).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows at the last phase and before training, of several n and m.
+
+    Returns
+    -------
+    Figure
+        Above: probe of the target; below: share of its variance. A panel a level; a line style an m.
+        Grey: before training.
+    """
+    L, last = int(table["L"].iloc[0]), table["phase"].max()
+    levels = range(1, L)
+    figure, axes = plt.subplots(
+        2, len(levels), figsize=(3.0 * len(levels), 5.2), sharex=True, sharey="row", squeeze=False
+    )
+    for column, level in enumerate(levels):
+        for row, metric in enumerate(("trace_accuracy", "trace_share")):
+            ax = axes[row, column]
+            for m, style in zip(sorted(table["m"].unique()), _STYLES, strict=False):
+                part = table[(table["level"] == level) & (table["m"] == m)]
+                found = part[part["phase"] == last].groupby("n_over_vm3")[metric]
+                ax.errorbar(
+                    found.mean().index, found.mean(), yerr=1.96 * found.sem(), marker="o", capsize=2,
+                    color=level_color(level, L), linestyle=style, label=f"$m={m}$",
+                )  # fmt: skip
+                before = part[part["phase"] == 0][metric].mean()
+                ax.axhline(before, color="0.6", linestyle=style, linewidth=1)
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        axes[0, column].set(title=f"level {level}")
+        axes[1, column].set(xlabel="$P\\,/\\,v m^3$")
+    axes[0, 0].set(ylabel="probe of the target", ylim=(0, 1.03))
+    axes[1, 0].set(ylabel="share of its variance")
+    axes[0, -1].legend(loc="lower right")
+    return figure
+
+
+# ---------------------------------------------------------------- cut targets
+
+
+def cut_name(teacher: str, part: str, level: int) -> str:
+    """Words for a target."""
+    words = {"whole": "whole", "without": f"without level {level}", "upto": f"levels 0 to {level} alone"}[
+        part
+    ]
+    if part == "upto" and level == 0:
+        words = "tokens alone"
+    return f"{words}, frozen" if teacher == "frozen" else words
+
+
+def cut_scores(table: pd.DataFrame, metric: str = "synonym_score") -> pd.DataFrame:
+    """Mean of a metric after the last phase, a row a target, a column a level.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of :class:`rhmlib.experiment_phases.PhasesExperiment` that differ in teacher, part, cut_level
+        and seeds.
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+    """
+    last = table[(table["phase"] == table["phase"].max()) & table[metric].notna()]
+    order = {"whole": 0, "upto": 1, "without": 2}
+    keys = ["teacher", "part", "cut_level"]
+    ranked = last.assign(rank=last["part"].map(order))
+    wide = ranked.pivot_table(index=["teacher", "rank", *keys[1:]], columns="level", values=metric)
+    wide.index = pd.Index([cut_name(t, p, int(a)) for t, _, p, a in wide.index], name="target")
+    return wide
+
+
+def cuts(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw scores by target and level as coloured tables beside each other.
+
+    Parameters
+    ----------
+    panels : mapping of title to DataFrame
+        As :func:`cut_scores` returns.
+
+    Returns
+    -------
+    Figure
+    """
+    rows = max(len(part) for part in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 1.1 + 0.42 * rows), squeeze=False)
+    for ax, (title, part) in zip(axes[0], panels.items(), strict=True):
+        values = part.to_numpy(float)
+        ax.imshow(values, vmin=0, vmax=1, aspect="auto", cmap="cividis")
+        for (i, j), value in np.ndenumerate(values):
+            color = "white" if value < 0.6 else "black"
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
+        ax.set_xticks(range(len(part.columns)), [f"level {int(level)}" for level in part.columns])
+        ax.set_yticks(range(len(part)), part.index)
+        ax.set(title=title)
+        ax.grid(visible=False)
+        ax.tick_params(length=0)
+    return figure
+
+
+# ---------------------------------------------------------------- what can be known
+
+
+def gains(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw what each step has to offer, for the latents of every level in the target.
+
+    Parameters
+    ----------
+    panels : mapping of title to DataFrame
+        As :func:`rhmlib.phase_limits.steps` returns, one a mask; means over grammars.
+
+    Returns
+    -------
+    Figure
+        Logarithmic; steps that offer nothing are left out.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(1.2 + 3.2 * len(panels), 3.6), sharey=True, squeeze=False
+    )
+    for ax, (title, table) in zip(axes[0], panels.items(), strict=True):
+        L = len(table)
+        for level, row in table.iterrows():
+            shown = row[row > 1e-3]
+            color = level_color(int(str(level)), L)
+            ax.plot(shown.index + 1, shown, marker="o", color=color, label=f"level {level} in the target")
+        ax.set(title=title, xlabel="level that the step finds", yscale="log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set(ylabel="variance that the step explains")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def known_against_limit(table: pd.DataFrame, limit: pd.DataFrame) -> Figure:
+    """Draw what the student's state tells of a hidden token's ancestors beside what can be told at most.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of :class:`rhmlib.experiment_phases.PhasesExperiment`, of runs that differ in their seeds alone.
+    limit : DataFrame
+        Columns level, height, accuracy, as :func:`rhmlib.phase_limits.limits` returns; mean over grammars.
+
+    Returns
+    -------
+    Figure
+        A panel a level. Grey lines: the best guess from the visible leaves of the token's block of s**k.
+    """
+    L = int(table["L"].iloc[0])
+    figure, axes = plt.subplots(1, L, figsize=(2.6 * L, 3.2), sharey=True)
+    for level, ax in enumerate(axes):
+        rows = table[table["level"] == level]
+        mean = rows.groupby("phase")["state_accuracy"].agg(["mean", "sem"])
+        ax.errorbar(
+            mean.index, mean["mean"], yerr=1.96 * mean["sem"], marker="o", capsize=2,
+            color=level_color(level, L), zorder=3,
+        )  # fmt: skip
+        for _, known in limit[limit["level"] == level].iterrows():
+            ax.axhline(known["accuracy"], color="0.6", linewidth=1)
+            ax.text(
+                mean.index.max(),
+                known["accuracy"],
+                f"{int(known['height'])}",
+                fontsize=8,
+                va="bottom",
+                color="0.4",
+            )
+        ax.set(title=f"level {level}", xlabel="phases done", ylim=(0, 1.03))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set(ylabel="accuracy, hidden token's ancestor")
+    return figure
