@@ -101,8 +101,17 @@ def _laws(ax: Axes, part: pd.DataFrame, variable: str, v: int, m: int, L: int) -
         base = x if variable == "m" else m
         y = v * base**exponent * np.ones_like(x)
         ax.plot(x, y, color="0.6", linestyle=":", linewidth=1, zorder=0)
-        ax.annotate(name, (1.0, y[-1]), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
-                    fontsize=8, color="0.4", va="center", annotation_clip=False)  # fmt: skip
+        ax.annotate(
+            name,
+            (1.0, y[-1]),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.4",
+            va="center",
+            annotation_clip=False,
+        )
     if variable == "m":
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(ScalarFormatter())
