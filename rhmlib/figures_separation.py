@@ -127,14 +127,15 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
     ----------
     table : DataFrame
         Rows "curve" of online runs of one shape, that differ in their seeds alone: grammar_seed, L,
-        level, strings_seen, loss, probe_accuracy.
+        level, strings_seen, loss, synonym_score.
     stairs : mapping of grammar_seed to MaskedStaircase
         Of the same grammars and mask rate.
 
     Returns
     -------
     Figure
-        Above: the loss, a line a grammar, and the mean step over grammars. Below: probes of each level.
+        Above: the loss, a line a grammar, and the mean step over grammars. Below: the synonym score of each
+        level below the root, mean over grammars.
     """
     L = int(table["L"].iloc[0])
     figure, (ax, below) = plt.subplots(
@@ -153,10 +154,10 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
                     va="center", annotation_clip=False)  # fmt: skip
     ax.set(ylabel="test loss, nats", xscale="log")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    for level, rows in table.groupby("level"):
-        mean = rows.groupby("strings_seen")["probe_accuracy"].mean()
+    for level, rows in table[table["level"] < L].groupby("level"):
+        mean = rows.groupby("strings_seen")["synonym_score"].mean()
         below.plot(mean.index, mean, color=level_color(int(level), L), label=f"level {level}")
-    below.set(xlabel="strings seen", ylabel="probe accuracy", ylim=(0, 1.03))
+    below.set(xlabel="strings seen", ylabel="synonym score", ylim=(-0.1, 1.03))
     below.legend(fontsize=9)
     return figure
 
