@@ -8,6 +8,14 @@
   if (root.theme !== "light" && root.theme !== "dark")
     root.theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 
+  // The arrow that unfolds a part of the side bar shows no words.
+  document.addEventListener("DOMContentLoaded", function () {
+    document.querySelectorAll(".bd-links details > summary").forEach(function (arrow) {
+      var link = arrow.closest("li").querySelector("a");
+      if (link && !arrow.textContent.trim()) arrow.setAttribute("aria-label", "Pages below " + link.textContent.trim());
+    });
+  });
+
   // What scrolls in its own box can be scrolled by the keyboard.
   var BOXES = ".bd-article .text_html, .bd-article .pst-scrollable-table-container, .bd-article div.math, .bd-article pre";
   function reachScrollable() {
