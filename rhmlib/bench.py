@@ -188,7 +188,8 @@ def summary(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         row = {f"m={m}": text for m, text in zip(deepest["m"], deepest["multiple"], strict=True)}
         fitted = exponents(part, rng)
         for name, column in (("level L-1", "exponent, level L-1"), ("root", "exponent, root")):
-            [text] = [text for what, text in fitted.items() if what.startswith(f"{name}, L=")]
+            texts = [text for what, text in fitted.items() if what.startswith(f"{name}, L=")]
+            text = texts[0] if texts else "not identified"
             row[column] = text.partition(" (")[0]  # why it is not identified stands in the longer page
         row["seconds a run"] = f"{part.groupby('config_hash')['seconds'].first().mean():.0f}"
         rows[str(entry).rpartition(":")[2]] = row

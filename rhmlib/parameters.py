@@ -210,6 +210,10 @@ _PARAMETERS = (
     _choice("part", "what is left of data2vec's target", "whole", "without", "upto"),
     _integer("cut_level", "level at which the target is cut", 0),
     _integer("phases", "phases of a training", 1),
+    _choice("contrast", "loss of local contrast", "hinge", "softmax"),
+    _choice(
+        "schedule", "modules of a stack: trained at once, or one after the other", "concurrent", "sequential"
+    ),
     _integer("phase_steps", "optimiser steps a phase", 1),
     _integer("probe_steps", "optimiser steps of a probe", 1),
     _number("dropout", "dropout of the transformer", low=0, below=1),

@@ -94,9 +94,9 @@ def test_a_fit_without_an_exponent_decides_nothing():
 def test_settings_are_cut_in_halves_by_the_trials():
     table = pd.DataFrame(
         {
-            "lr": [0.1, 0.2, 0.3, 0.4],
-            "ema": [0.9, 0.9, 0.99, 0.99],
-            "intermediate": ["0.2 0.3", "0.6", "0.9", "1.0"],
+            "lr": [0.1, 0.2, 0.3, 0.4, 0.5],
+            "ema": [0.9, 0.9, 0.99, 0.99, 0.99],
+            "intermediate": ["0.2 0.3", "0.6", "0.9", "1.0", "0.95"],
         }
     )
     with pytest.MonkeyPatch.context() as patch:
