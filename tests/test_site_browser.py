@@ -182,17 +182,28 @@ class Tab:
         return sum(path.resolve().stat().st_size for path in paths if path.is_file())
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
+VISITS = {}
+EACH = pytest.mark.parametrize(
+    "visit",
+    [
         pytest.param((page, width), id=f"{Path(page).stem}-{width}", marks=pytest.mark.xdist_group(page))
         for page in PAGES
         for width in WIDTHS
     ],
+    indirect=True,
 )
+
+
+@pytest.fixture
 def visit(request, browser, address):
-    """Everything that one look at a page tells, light and dark."""
-    name, width = request.param
+    """Everything that one look at a page tells; each process looks once."""
+    if request.param not in VISITS:
+        VISITS[request.param] = look(browser, address, *request.param)
+    return VISITS[request.param]
+
+
+def look(browser, address, name, width):
+    """Open a page, read it, move its widgets, judge it in light and in dark."""
     tab = Tab(browser, address, width, [WATCH])
     tab.open(name)
     page = tab.page
@@ -204,22 +215,22 @@ def visit(request, browser, address):
     seen["widgets"], seen["widgets_shown"] = tab.views, tab.shown
     seen["text"] = page.evaluate(VISIBLE)
     page.add_style_tag(content=STILL)
-    seen["too_wide"] = {"light": page.evaluate(WIDER)}
     seen["still"], seen["widgets_driven"] = drive(page)
-    if AXE.is_file():
-        page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-        seen["violations"] = accessibility(page, "light")
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    seen["too_wide"]["dark"] = page.evaluate(WIDER)
-    if AXE.is_file():
-        seen["violations"] += accessibility(page, "dark")
+    seen["too_wide"], seen["violations"] = {}, [] if AXE.is_file() else None
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+        seen["too_wide"][theme] = page.evaluate(WIDER)
+        if AXE.is_file():
+            seen["violations"] += accessibility(page, theme)
     tab.context.close()
     return {**seen, "outside": tab.outside, "console_errors": tab.errors, "missing": tab.missing}
 
 
 def accessibility(page, theme):
     """Violations, with folded boxes unfolded."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
     page.evaluate(UNFOLD, True)
     found = [f"{theme}: {each}" for each in page.evaluate(VIOLATIONS)]
     page.evaluate(UNFOLD, False)
@@ -287,29 +298,34 @@ def other(select):
 # ---------------------------------------------------------------- what a visit must tell
 
 
+@EACH
 def test_the_page_asks_nobody_else_and_does_not_complain(visit, record_property):
     record_property("site", str(SITE))
     told = {key: value for key, value in visit.items() if key != "text"}
-    record_property("visit", {"violations": None, **told})
+    record_property("visit", told)
     assert visit["outside"] == []
     assert visit["missing"] == []
     assert visit["console_errors"] == []
 
 
+@EACH
 def test_formulas_are_set(visit):
     assert visit["formula_errors"] == 0
     assert bool(visit["formulas"]) == has_formulas(visit["page"])
 
 
+@EACH
 def test_no_markup_is_left_in_the_text(visit):
     assert "Traceback (most recent call last)" not in visit["text"]
     assert not re.search(r":::|```|\{[a-z:]+\}`|\$\$", visit["text"])
 
 
+@EACH
 def test_nothing_is_wider_than_the_window(visit):
     assert visit["too_wide"] == {"light": [], "dark": []}
 
 
+@EACH
 def test_every_widget_moves(visit):
     assert bool(visit["widgets"]) == has_widgets(visit["page"])
     assert visit["widgets_shown"] == visit["widgets"] == visit["widgets_driven"]
@@ -320,6 +336,7 @@ def test_every_widget_moves(visit):
 @pytest.mark.skipif(
     not AXE.is_file(), reason="no axe-core: npm ci in tests/site installs it (make site does)"
 )
+@EACH
 def test_accessible(visit):
     assert visit["violations"] == []
 
@@ -336,6 +353,7 @@ def test_the_first_page_is_the_first_chapter(browser, address):
     tab.context.close()
 
 
+@pytest.mark.xdist_group("folder")
 @pytest.mark.parametrize("name", [PAGES[0], "intro.html", *filter(has_widgets, PAGES)])
 def test_pages_open_from_a_folder_without_a_server(name, browser):
     tab = Tab(browser, f"{SITE.as_uri()}/", 1280)
@@ -348,6 +366,7 @@ def test_pages_open_from_a_folder_without_a_server(name, browser):
     tab.context.close()
 
 
+@pytest.mark.xdist_group("pdf")
 @pytest.mark.skipif(ROOT / "_build" / SITE.parent.name / "html" != SITE, reason="pages of another checkout")
 def test_the_book_prints(tmp_path):
     output = tmp_path / "book.pdf"
