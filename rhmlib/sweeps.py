@@ -189,6 +189,12 @@ def _survey(sweep: grids.Sweep) -> _Survey:
     return _Survey(sweep, table, code, found, _timings(sweep, found) or _timings_elsewhere(sweep))
 
 
+def _surveys(root: str | Path | None, names: Iterable[str] | None) -> list[_Survey]:
+    """Survey the sweeps of these names; all of them where there are none."""
+    chosen = [path.stem for path in grids.sweep_files(root)] if names is None else names
+    return [_survey(grids.read_sweep(name, root)) for name in chosen]
+
+
 def _plan(survey: _Survey, scale: str, retry_failed: bool = False) -> _Plan:
     sweep = survey.sweep
     states = {name: state for name, (state, _) in survey.found.items()}
@@ -269,9 +275,11 @@ def status(root: str | Path | None = None, sweeps: Iterable[str] | None = None) 
     list of Status
         See :func:`format_status` for a text.
     """
-    names = [path.stem for path in grids.sweep_files(root)] if sweeps is None else list(sweeps)
-    surveys = [_survey(grids.read_sweep(name, root)) for name in names]
-    return [_plan(survey, scale).status(scale) for survey in surveys for scale in survey.sweep.scales]
+    return [
+        _plan(survey, scale).status(scale)
+        for survey in _surveys(root, sweeps)
+        for scale in survey.sweep.scales
+    ]
 
 
 def costs(root: str | Path | None = None, sweeps: Iterable[str] | None = None) -> list[Cost]:
@@ -289,9 +297,7 @@ def costs(root: str | Path | None = None, sweeps: Iterable[str] | None = None) -
     list of Cost
         Where a run is not in the table, what it would take is estimated by :func:`estimate`.
     """
-    names = [path.stem for path in grids.sweep_files(root)] if sweeps is None else list(sweeps)
-    surveys = [_survey(grids.read_sweep(name, root)) for name in names]
-    return [_cost(survey, scale) for survey in surveys for scale in survey.sweep.scales]
+    return [_cost(survey, scale) for survey in _surveys(root, sweeps) for scale in survey.sweep.scales]
 
 
 def _cost(survey: _Survey, scale: str) -> Cost:
