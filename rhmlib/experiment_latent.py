@@ -17,10 +17,11 @@ from rhmlib.multiscale import MultiScaleData2Vec
 from rhmlib.objectives import Descent, Masking, Objective
 from rhmlib.stacked import StackedData2Vec
 from rhmlib.training import seed_for
+from rhmlib.tree_settings import TreeSettings
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class LatentExperiment:
+class LatentExperiment(TreeSettings):
     """Train the tree encoder by one of the variants, on the strings and probes of the experiment `encoder`.
 
     Runs with the same v, m, s, L, n, seeds and batches see the same strings, in the same order, as
@@ -37,10 +38,6 @@ class LatentExperiment:
     objective: Literal["clapp", "stacked", "multiscale"] = Field(
         description="local contrast of neighbours, one data2vec a level, or data2vec with a head a level"
     )
-    v: int = Field(ge=2, description="symbols a level")
-    m: int = Field(ge=1, description="production rules a symbol")
-    s: int = Field(default=2, ge=2, description="branching: symbols that a rule produces")
-    L: int = Field(ge=2, description="depth: levels above the visible tokens")
     n: int | None = Field(default=None, ge=1, description="distinct training strings; fresh ones if left out")
     contrast: Literal["hinge", "softmax"] = Field(
         default="hinge", description="loss of clapp: CLAPP's hinge, or InfoNCE over the batch"
@@ -48,11 +45,9 @@ class LatentExperiment:
     schedule: Literal["concurrent", "sequential"] = Field(
         default="concurrent", description="modules of stacked: trained all at once, or one after the other"
     )
-    width: int = Field(default=96, ge=1, description="width of the features")
     mask_probability: float = Field(default=0.15, gt=0, le=1, description="rate of masked tokens or features")
     ema: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average")
     beta: float = Field(default=0.5, ge=0, description="where smooth L1 turns from square to linear")
-    lr: float = Field(default=1.5e-3, gt=0, description="learning rate of AdamW")
     warmup_steps: int = Field(default=100, ge=0, description="steps over which it rises")
     weight_decay: float = Field(default=1.0, ge=0, description="weight decay of AdamW, on matrices")
     batch_size: int = Field(default=128, ge=2, description="strings in a batch")
@@ -64,12 +59,6 @@ class LatentExperiment:
     n_val: int = Field(default=1000, ge=2, description="strings for validation")
     n_test: int = Field(default=2000, ge=2, description="strings on which accuracy is reported")
     n_probe: int = Field(default=2000, ge=2, description="labelled strings for the probes")
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where tensors live"
-    )
-    grammar_seed: int = Field(ge=0, description="seed of the production rules")
-    data_seed: int = Field(ge=0, description="seed of the strings, their order and the masks")
-    model_seed: int = Field(ge=0, description="seed of the initial weights")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

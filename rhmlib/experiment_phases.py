@@ -21,6 +21,7 @@ from rhmlib.provenance import resolve_device
 from rhmlib.sampling import Sample
 from rhmlib.traces import Parser, ancestors, trace_shares
 from rhmlib.training import Batches, seed_for
+from rhmlib.tree_settings import TreeSettings
 
 # Purposes of the random streams of a run.
 _STRINGS, _ORDER, _MASKS, _SYNONYMS, _HEAD, _FRESH, _PROBES = range(11, 18)
@@ -31,7 +32,7 @@ _N_SYNONYMS = 500
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class PhasesExperiment:
+class PhasesExperiment(TreeSettings):
     """Train data2vec with the tree encoder for some phases, and look at student and teacher after each.
 
     Attributes
@@ -66,12 +67,7 @@ class PhasesExperiment:
     cut_level: int = Field(default=0, ge=0, description="the level that the cut is at")
     phases: int = Field(default=4, ge=1, description="phases")
     phase_steps: int = Field(default=1000, ge=1, description="optimiser steps a phase")
-    v: int = Field(ge=2, description="symbols a level")
-    m: int = Field(ge=1, description="production rules a symbol")
-    s: int = Field(default=2, ge=2, description="branching: symbols that a rule produces")
-    L: int = Field(ge=2, description="depth: levels above the visible tokens")
     n: int | None = Field(default=None, ge=1, description="distinct training strings; fresh ones if left out")
-    width: int = Field(default=96, ge=1, description="width of the features")
     hidden: int | None = Field(default=None, ge=1, description="width inside the MLPs")
     mask_probability: float = Field(default=0.15, gt=0, le=1, description="rate of masked tokens")
     mask_block: int | None = Field(
@@ -79,19 +75,12 @@ class PhasesExperiment:
     )
     ema: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average")
     beta: float = Field(default=0.5, ge=0, description="where smooth L1 turns from square to linear")
-    lr: float = Field(default=1.5e-3, gt=0, description="learning rate of AdamW")
     warmup_steps: int = Field(default=100, ge=0, description="steps over which it rises")
     weight_decay: float = Field(default=0.1, ge=0, description="weight decay of AdamW, on matrices")
     batch_size: int = Field(default=64, ge=1, description="strings in a batch")
     n_val: int = Field(default=500, ge=2, description="strings for validation of the probes")
     n_test: int = Field(default=1000, ge=2, description="strings on which accuracy is reported")
     n_probe: int = Field(default=1000, ge=2, description="labelled strings for the probes")
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where tensors live"
-    )
-    grammar_seed: int = Field(ge=0, description="seed of the production rules")
-    data_seed: int = Field(ge=0, description="seed of the strings, their order and the masks")
-    model_seed: int = Field(ge=0, description="seed of the initial weights")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

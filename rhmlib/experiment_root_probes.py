@@ -16,13 +16,14 @@ from rhmlib.experiment_encoder import EncoderExperiment, _Run
 from rhmlib.probes_mlp import accuracies, fit_probes, linear_probe, mlp_probe
 from rhmlib.sampling import Sample
 from rhmlib.training import seed_for
+from rhmlib.tree_settings import TreeSettings
 
 # Purposes of the random streams of a run.
 _STRINGS, _PROBES, _DROPOUT = range(31, 34)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class RootProbesExperiment:
+class RootProbesExperiment(TreeSettings):
     """Train data2vec with the tree encoder, then probe the root by the paper's protocol.
 
     Attributes
@@ -37,13 +38,7 @@ class RootProbesExperiment:
 
     tolerances: ClassVar[Mapping[str, float]] = {"n_over_vm3": 1e-9, "root_accuracy": 0.3}
 
-    v: int = Field(ge=2, description="symbols a level")
-    m: int = Field(ge=1, description="production rules a symbol")
-    s: int = Field(default=2, ge=2, description="branching: symbols that a rule produces")
-    L: int = Field(ge=2, description="depth: levels above the visible tokens")
     n: int = Field(ge=1, description="distinct training strings")
-    width: int = Field(default=96, ge=1, description="width of the features")
-    lr: float = Field(default=1.5e-3, gt=0, description="learning rate of AdamW")
     weight_decay: float = Field(default=1.0, ge=0, description="weight decay of AdamW, on matrices")
     steps: int = Field(default=1500, ge=1, description="optimiser steps of the encoder")
     probe_steps: int = Field(default=500, ge=1, description="optimiser steps of the probes")
@@ -51,12 +46,6 @@ class RootProbesExperiment:
     hidden: int = Field(default=256, ge=1, description="width of the MLP probe's layer")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of the MLP probe")
     n_test: int = Field(default=4096, ge=2, description="strings on which accuracy is reported")
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where tensors live"
-    )
-    grammar_seed: int = Field(ge=0, description="seed of the production rules")
-    data_seed: int = Field(ge=0, description="seed of the strings, their order and the masks")
-    model_seed: int = Field(ge=0, description="seed of the initial weights")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
