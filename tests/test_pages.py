@@ -48,6 +48,7 @@ def test_every_table_was_made_from_a_commit():
         pages.table_made("ilk", ROOT)
 
 
+@pytest.mark.slow
 def test_a_page_is_made_anew_when_any_table_changes(source):
     here = context(source)
     text = generated.tables_made(here)
@@ -102,6 +103,7 @@ def test_every_sweep_file_is_shown_whole():
         assert path.read_text(encoding="utf-8").rstrip() in text
 
 
+@pytest.mark.slow
 def test_costs_have_a_row_for_every_scale_of_every_sweep():
     rows = generated.sweep_costs(context(ROOT)).split("\n")[2:]
     named = [tuple(cell.strip(" `") for cell in row.split("|")[1:3]) for row in rows]
