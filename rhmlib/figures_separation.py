@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
 from rhmlib.separation import NAMES
@@ -93,20 +93,31 @@ def _laws(ax: Axes, part: pd.DataFrame, variable: str, v: int, m: int, L: int) -
     values = sorted(part[variable].unique())
     if not values:
         return
-    x = np.linspace(values[0], values[-1], 50)
+    end = values[-1] * 1.04 if variable == "m" else values[-1] + 0.15
+    x = np.linspace(values[0], end, 50)
     for name, power in (("$v m^3$", 3.0), ("$v m^L$", None), ("$v m^{L+1}$", 1.0)):
         depth = L if variable == "m" else x
         exponent = 3.0 if power == 3 else depth + (power or 0)
         base = x if variable == "m" else m
         y = v * base**exponent * np.ones_like(x)
         ax.plot(x, y, color="0.6", linestyle=":", linewidth=1, zorder=0)
-        ax.annotate(name, (x[-1], y[-1]), xytext=(3, 0), textcoords="offset points", fontsize=8, color="0.4",
-                    va="center")  # fmt: skip
+        ax.annotate(
+            name,
+            (1.0, y[-1]),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.4",
+            va="center",
+            annotation_clip=False,
+        )
     if variable == "m":
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(FixedLocator(values))
+    ax.set_xlim(right=end)
 
 
 def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]) -> Figure:
@@ -116,14 +127,15 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
     ----------
     table : DataFrame
         Rows "curve" of online runs of one shape, that differ in their seeds alone: grammar_seed, L,
-        level, strings_seen, loss, probe_accuracy.
+        level, strings_seen, loss, synonym_score.
     stairs : mapping of grammar_seed to MaskedStaircase
         Of the same grammars and mask rate.
 
     Returns
     -------
     Figure
-        Above: the loss, a line a grammar, and the mean step over grammars. Below: probes of each level.
+        Above: the loss, a line a grammar, and the mean step over grammars. Below: the synonym score of each
+        level below the root, mean over grammars.
     """
     L = int(table["L"].iloc[0])
     figure, (ax, below) = plt.subplots(
@@ -141,10 +153,11 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
         ax.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), color=color, fontsize=9,
                     va="center", annotation_clip=False)  # fmt: skip
     ax.set(ylabel="test loss, nats", xscale="log")
-    for level, rows in table.groupby("level"):
-        mean = rows.groupby("strings_seen")["probe_accuracy"].mean()
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    for level, rows in table[table["level"] < L].groupby("level"):
+        mean = rows.groupby("strings_seen")["synonym_score"].mean()
         below.plot(mean.index, mean, color=level_color(int(level), L), label=f"level {level}")
-    below.set(xlabel="strings seen", ylabel="probe accuracy", ylim=(0, 1.03))
+    below.set(xlabel="strings seen", ylabel="synonym score", ylim=(-0.1, 1.03))
     below.legend(fontsize=9)
     return figure
 

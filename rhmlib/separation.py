@@ -27,6 +27,8 @@ NAMES = {
     "tokens_all": "token ILC",
 }
 KEYS = ["objective", "v", "m", "L"]
+# Fewer grammars make no interval.
+_LEAST_GRAMMARS = 3
 _COLUMNS = [*KEYS, "n", "grammar_seed", "accuracy", "strings_seen", "seconds"]
 
 
@@ -81,11 +83,16 @@ def _slc(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _encoder(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
+    rows = table[(table["architecture"] == "tree") & _empty(table["mask_block"]) & ~_empty(table["n"])]
     best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
     best = best[best["level"] == best["L"]].sort_values("steps")
     best = best.drop_duplicates([*KEYS, "n", "grammar_seed"], keep="last")  # the longest training
     return best.assign(accuracy=best["probe_accuracy"])
+
+
+def _empty(column: pd.Series) -> pd.Series:
+    """Where a column has no value; a table reads one that is empty throughout as text."""
+    return column.isna() | (column.astype(str) == "")
 
 
 def _latent(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +176,8 @@ def thresholds(
     -------
     DataFrame
         Columns objective, v, m, L, strings, low, high, least, most, in order of `NAMES`; the last two are the
-        sizes that were run. Where the threshold is not identified `low` and `high` are NaN; `strings` is
+        sizes that were run. Where the threshold is not identified, or of fewer than three
+        grammars, `low` and `high` are NaN; `strings` is
         then inf (never reached), 0 (from the smallest size on) or the crossing of the mean.
     """
     rows = []
@@ -177,6 +185,8 @@ def thresholds(
         [curve] = fits.curves(part, by=["m"], metric="accuracy").values()
         found = fits.threshold(curve, accuracy, rng, n_bootstrap=n_bootstrap)
         row = dict(zip(KEYS, key, strict=True))
+        if len(curve.accuracy) < _LEAST_GRAMMARS:
+            found = fits.Estimate.missing("too few grammars", found.value)
         ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
         rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
     table = pd.DataFrame(rows)
@@ -223,7 +233,9 @@ def _growth(
     """Slope of log P* in log m or in L (then as a factor) over the known thresholds."""
     curve_of = {key[0]: c for key, c in fits.curves(part, by=[variable], metric="accuracy").items()}
     known = {
-        x: c for x, c in curve_of.items() if fits.threshold(c, accuracy, rng, n_bootstrap=200).identified
+        x: c
+        for x, c in curve_of.items()
+        if len(c.accuracy) >= _LEAST_GRAMMARS and fits.threshold(c, accuracy, rng, n_bootstrap=200).identified
     }
     if len(known) < 2:
         return None
@@ -262,10 +274,12 @@ def costs(runs: pd.DataFrame, *, accuracy: float = 0.75) -> pd.DataFrame:
         For each objective, v, m and L: `n`, the fewest distinct strings of a setting that was run and whose
         mean accuracy reaches the accuracy; there, means over grammars of `strings_seen` (repeats
         counted, up to the best checkpoint) and `seconds` (of one core, evaluation included). Settings
-        where none does are left out.
+        where none does, or of fewer than three grammars, are left out.
     """
-    means = runs.groupby([*KEYS, "n"], as_index=False)[["accuracy", "strings_seen", "seconds"]].mean()
-    good = means[means["accuracy"] >= accuracy]
+    groups = runs.groupby([*KEYS, "n"], as_index=False)
+    means = groups[["accuracy", "strings_seen", "seconds"]].mean()
+    grammars = groups["grammar_seed"].nunique()["grammar_seed"]
+    good = means[(means["accuracy"] >= accuracy) & (grammars >= _LEAST_GRAMMARS)]
     return good.sort_values("n").groupby(KEYS, as_index=False).first().drop(columns="accuracy")
 
 
@@ -295,7 +309,8 @@ def ratios(
     -------
     DataFrame
         For each v, m and L that both have, on the sizes and grammars that both have: `first` and `second`,
-        the thresholds; `ratio`, `low`, `high`; NaN where a threshold is outside of the sizes.
+        the thresholds; `ratio`, `low`, `high`; NaN where a threshold is outside of the sizes, and
+        the interval also where there are fewer than three grammars.
     """
     rows = []
     for key, part in runs.groupby(["v", "m", "L"]):
@@ -325,7 +340,7 @@ def _ratio(
     first, second = crossings(np.arange(count))
     draws = np.array([ratio(crossings(rng.integers(count, size=count))) for _ in range(n_bootstrap)])
     value = ratio([first, second])
-    known = np.isfinite(value) and np.isfinite(draws).mean() > 0.95
+    known = count >= _LEAST_GRAMMARS and np.isfinite(value) and np.isfinite(draws).mean() > 0.95
     low, high = np.nanquantile(draws, [0.025, 0.975]) if known else (np.nan, np.nan)
     return {"first": first, "second": second, "ratio": value, "low": float(low), "high": float(high)}
 

@@ -66,6 +66,8 @@ def test_encoders_are_judged_by_the_root_and_the_better_weight_decay():
     found = separation.deepest("encoder", encoder_table())
     assert len(found) == 6
     assert found.groupby("n")["accuracy"].first().tolist() == pytest.approx([0.4, 0.5, 0.7])
+    as_text = separation.deepest("encoder", encoder_table(mask_block=""))
+    pd.testing.assert_frame_equal(as_text, found)
 
 
 def test_blocks_other_architectures_and_shorter_trainings_are_left_out():
@@ -197,6 +199,19 @@ def test_verdicts_are_read_off_intervals(low, high, words):
     assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
 
 
+def test_two_grammars_make_no_interval():
+    one, two = runs(lambda m, L: 20 * m**2, "data2vec", seeds=2), runs(lambda m, L: 20 * m**2, seeds=2)
+    both = pd.concat([one, two])
+    found = separation.thresholds(both, rng())
+    assert found["low"].isna().all()
+    assert (found["strings"] > 0).all()
+    assert separation.growth(both, rng(), "m").empty
+    ratio = separation.ratios(both, "data2vec", "mlm", rng())
+    assert ratio["ratio"].to_numpy() == pytest.approx(1)
+    assert ratio["low"].isna().all()
+    assert separation.costs(both).empty
+
+
 # ---------------------------------------------------------------- figures
 
 
@@ -223,13 +238,13 @@ def test_the_headline_has_a_line_an_objective_and_arrows_for_the_others():
 def test_losses_are_drawn_on_the_mean_staircase():
     keys = [(seed, level, seen) for seed in (0, 1) for level in (1, 2) for seen in (10, 100)]
     table = pd.DataFrame(keys, columns=["grammar_seed", "level", "strings_seen"])
-    table = table.assign(L=2, loss=2 / table["strings_seen"], probe_accuracy=0.5)
+    table = table.assign(L=2, loss=2 / table["strings_seen"], synonym_score=0.5)
     stairs = {seed: MaskedStaircase(np.array([2.0, 1.0, 0.5]) + seed, np.zeros(3)) for seed in (0, 1)}
     figure = figures_separation.loss_on_staircase(table, stairs)
     ax, below = figure.axes
     assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [2.5, 1.5, 1.0]
     assert sum(line.get_linestyle() == "-" for line in ax.lines) == 2
-    assert len(below.lines) == 2
+    assert len(below.lines) == 1  # none of the root
     figure.canvas.draw()
 
 
