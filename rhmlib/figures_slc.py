@@ -308,3 +308,37 @@ def first_separation(table: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("share of places")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return figure
+
+
+def seeds_by_likeness(table: pd.DataFrame) -> Figure:
+    """Draw the top level's accuracy of single grammars against how alike their two most similar latents are.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the top level: m, settings (a name), likeness, hungarian_accuracy.
+
+    Returns
+    -------
+    Figure
+        A panel an m. Open markers are the first settings in order of appearance, filled ones the
+        second; a line joins the two of a grammar.
+    """
+    names = list(table["settings"].unique())
+    ms = sorted(table["m"].unique())
+    figure, axes = plt.subplots(1, len(ms), figsize=(3.0 * len(ms), 3.0), sharey=True, squeeze=False)
+    for ax, m in zip(axes[0], ms, strict=True):
+        part = table[table["m"] == m]
+        for _, pair in part.groupby("grammar_seed"):
+            ax.plot(pair["likeness"], pair["hungarian_accuracy"], color="0.75", linewidth=0.8, zorder=1)
+        for name, fill, size in zip(names, ("none", LEARNER_COLORS["slc"]), (8, 5), strict=False):
+            rows = part[part["settings"] == name]
+            ax.plot(
+                rows["likeness"], rows["hungarian_accuracy"], "o", markerfacecolor=fill, markersize=size,
+                color=LEARNER_COLORS["slc"], linestyle="none", label=name, clip_on=False,
+            )  # fmt: skip
+        ax.axhline(0.95, color="0.6", linestyle=":", linewidth=1)
+        ax.set(title=f"$m = {m}$", xlabel="largest similarity", ylim=(0.5, 1.0))
+    axes[0, 0].set_ylabel("accuracy, top latent")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure

@@ -84,3 +84,16 @@ def test_schematics_are_drawn():
     assert schematics_slc.module().axes
     (ax,) = schematics_slc.slices(s=2, position=0).axes
     assert "if it stands at 1" in {text.get_text() for text in ax.texts}
+
+
+def test_both_settings_of_a_grammar_are_joined():
+    table = runs(n=[64], m=[2, 3], settings=["usual", "bolder"])
+    table["likeness"] = 0.7 + 0.1 * table["grammar_seed"]
+    table["hungarian_accuracy"] = np.where(table["settings"] == "bolder", 1.0, 0.8)
+    figure = figures_slc.seeds_by_likeness(table)
+    assert [ax.get_title() for ax in figure.axes] == ["$m = 2$", "$m = 3$"]
+    joined, other, first, second = figure.axes[0].lines[:4]
+    assert joined.get_xdata().tolist() == pytest.approx([0.7, 0.7])
+    assert other.get_xdata().tolist() == pytest.approx([0.8, 0.8])
+    assert first.get_ydata().tolist() == pytest.approx([0.8, 0.8])
+    assert second.get_ydata().tolist() == pytest.approx([1.0, 1.0])
