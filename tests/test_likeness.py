@@ -37,7 +37,9 @@ def test_two_latents_with_the_same_contexts_are_not_parted_by_counting():
 
 
 def test_a_row_gets_the_most_alike_pair_of_its_own_grammar():
-    table = pd.DataFrame({"v": 8, "m": 2, "s": 2, "L": 4, "grammar_seed": [1001, 1003, 1001]}, index=[5, 7, 9])
+    table = pd.DataFrame(
+        {"v": 8, "m": 2, "s": 2, "L": 4, "grammar_seed": [1001, 1003, 1001]}, index=[5, 7, 9]
+    )
     found = most_alike(table)
     assert found.index.tolist() == [5, 7, 9]
     assert found[5] == found[9] == pytest.approx(1)
