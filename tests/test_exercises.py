@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rhmlib import bench, exact, theory
+from rhmlib.belief_propagation import posterior
 from rhmlib.grammar import Grammar
 from rhmlib.grids import find_root
 from rhmlib.ilc import IterativeLatentClustering
@@ -86,6 +87,17 @@ def test_data2vec_how_old_the_teacher_is(decay, steps):
     assert student.weight.item() - teacher.weight.item() == pytest.approx(steps, rel=1e-3)
 
 
+@pytest.mark.parametrize(("hidden", "nothing"), [([2, 3], True), ([2], False)])
+def test_why_a_cut_that_leaves_nothing(hidden, nothing):
+    grammar = Grammar.random(v=4, m=3, s=2, L=3, seed=0)
+    sample = grammar.sample(50, np.random.default_rng(0))
+    mask = np.zeros(sample.tokens.shape, dtype=bool)
+    mask[:, hidden] = True
+    given = posterior(grammar, sample.tokens, mask)
+    left = given.levels[0][:, 2] - given.levels[1][:, 1] @ exact.child_law(grammar, 0)[0]
+    assert (np.abs(left).max() < 1e-9) == nothing
+
+
 def test_separation_a_sibling_is_nearly_always_in_sight():
     mask = Masking(s=2, L=6).draw(20_000, torch.Generator().manual_seed(0))
     hidden = mask[:, 0]
@@ -114,7 +126,8 @@ class Centred(PairContexts):
 
 
 @pytest.mark.parametrize(
-    "chapter", ["rhm", "correlations", "ilc", "proof", "slc", "data2vec", "separation", "bench"]
+    "chapter",
+    ["rhm", "correlations", "ilc", "proof", "slc", "data2vec", "why", "separation", "bench"],
 )
 def test_every_main_chapter_has_an_exercise_with_a_solution(chapter):
     page = (find_root() / "book" / f"{chapter}.md").read_text(encoding="utf-8")
