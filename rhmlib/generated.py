@@ -398,11 +398,11 @@ def _asked(number: claims.Number, numbers: claims.Numbers) -> str:
 GROUPS = {
     "data": "grammar sampling*",
     "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax block_theory "
-    "lifting staircases",
+    "lifting likeness staircases",
     "learners": "ilc ilc_steps token_ilc slc slc_gramian slc_watch encoders objectives data2vec data2vec_* "
     "baselines contrastive multiscale stacked training probes probes_* encoder_probes phase_limits traces "
     "bench_learners",
-    "runs": "experiments experiment_* grids worker execution results sweeps audit tuning bench",
+    "runs": "experiments tree_settings experiment_* grids worker execution results sweeps audit tuning bench",
     "figures": "fits *_fits figures figures_* drawings schematics schematics_* pictures widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",
 }
