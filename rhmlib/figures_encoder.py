@@ -14,7 +14,15 @@ from matplotlib.ticker import NullFormatter
 from rhmlib.figures import LEARNER_COLORS, level_color
 from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 
-NAMES = {"data2vec": "data2vec", "mlm": "masked tokens", "ntp": "next token", "supervised": "supervised"}
+NAMES = {
+    "data2vec": "data2vec",
+    "multiscale": "data2vec, a head a level",
+    "stacked": "stack of data2vecs",
+    "clapp": "local contrast",
+    "mlm": "masked tokens",
+    "ntp": "next token",
+    "supervised": "supervised",
+}
 
 
 def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
@@ -142,7 +150,14 @@ def objectives_beside(
     figure, axes = plt.subplots(
         1, len(keys), figsize=(1.5 + 2.4 * len(keys), 3.4), sharey=True, squeeze=False
     )
-    palette = {**LEARNER_COLORS, "mlm": LEARNER_COLORS["tokens"], "ntp": "#56B4E9"}
+    palette = {
+        **LEARNER_COLORS,
+        "mlm": LEARNER_COLORS["tokens"],
+        "ntp": "#56B4E9",
+        "multiscale": "#8C6D31",
+        "stacked": "#7F3C8D",
+        "clapp": "0.35",
+    }
     for ax, key in zip(axes[0], keys, strict=True):
         m, L = key
         for objective, part in curves.items():

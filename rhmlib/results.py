@@ -456,8 +456,6 @@ def _typed(cells: list[str]) -> list[Any]:
     """Cells of a column as integers, flags, floats (empty ones as NaN) or texts, the first that fits."""
     if {"true", "false"}.issuperset(cells):
         return [text == "true" for text in cells]
-    if not any(cells):
-        return cells
     kinds: list[Callable[[str], Any]] = [int, lambda text: float(text or "nan")]
     for kind in kinds:
         with suppress(ValueError):

@@ -83,16 +83,11 @@ def _slc(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _encoder(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[(table["architecture"] == "tree") & _empty(table["mask_block"]) & ~_empty(table["n"])]
+    rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
     best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
     best = best[best["level"] == best["L"]].sort_values("steps")
     best = best.drop_duplicates([*KEYS, "n", "grammar_seed"], keep="last")  # the longest training
     return best.assign(accuracy=best["probe_accuracy"])
-
-
-def _empty(column: pd.Series) -> pd.Series:
-    """Where a column has no value; a table reads one that is empty throughout as text."""
-    return column.isna() | (column.astype(str) == "")
 
 
 def _latent(table: pd.DataFrame) -> pd.DataFrame:
