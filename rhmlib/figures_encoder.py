@@ -173,7 +173,9 @@ def objectives_beside(
         ax.set_xscale("log", base=2)
         ax.set(title=f"$m={m:g}$, $L={L:g}$", xlabel="$P\\,/\\,v m^3$")
     axes[0, 0].set(ylabel=ylabel, ylim=(0, 1.03))
-    axes[0, 0].legend(fontsize=9)
+    handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = [name for name in NAMES.values() if name in handles]
+    figure.legend([handles[name] for name in order], order, loc="outside right center", fontsize=9)
     return figure
 
 

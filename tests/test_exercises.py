@@ -13,6 +13,7 @@ from rhmlib.grids import find_root
 from rhmlib.ilc import IterativeLatentClustering
 from rhmlib.objectives import Masking
 from rhmlib.slc import ClusterWeights, clustering_loss
+from rhmlib.tax import other_readings
 from rhmlib.training import update_teacher
 
 
@@ -105,6 +106,18 @@ def test_separation_a_sibling_is_nearly_always_in_sight():
     assert (~mask[hidden, 2:4]).any(1).double().mean().item() == pytest.approx(1 - 0.15**2, abs=0.01)
 
 
+def test_tax_how_many_readings():
+    assert other_readings(16, 4, 2, 3) == pytest.approx(0.25)
+    assert other_readings(16, 8, 2, 3) == pytest.approx(2)
+
+
+def test_stacking_the_contrast_of_pairs_that_are_alike_is_two_at_best():
+    scores = torch.linspace(-3, 3, 61)
+    losses = torch.relu(1 - scores) + torch.relu(1 + scores)
+    assert losses.min().item() == pytest.approx(2)
+    assert ((losses < 2.001) == (scores.abs() <= 1.001)).all()
+
+
 def test_bench_refuses_a_learner_that_looks_at_its_neighbours(tmp_path, monkeypatch):
     page = (find_root() / "book" / "bench.md").read_text(encoding="utf-8")
     source = re.search(r"import numpy as np\n\n\nclass PairContexts.*?(?=```)", page, re.DOTALL)
@@ -115,8 +128,8 @@ def test_bench_refuses_a_learner_that_looks_at_its_neighbours(tmp_path, monkeypa
 
 class Centred(PairContexts):
     def encode(self, tokens):
-        found = super().encode(tokens)
-        return found - found.mean(0)
+        [pairs] = super().encode(tokens)
+        return [pairs - pairs.mean(0)]
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -127,7 +140,19 @@ class Centred(PairContexts):
 
 @pytest.mark.parametrize(
     "chapter",
-    ["rhm", "correlations", "ilc", "proof", "slc", "data2vec", "why", "separation", "bench"],
+    [
+        "rhm",
+        "correlations",
+        "ilc",
+        "proof",
+        "slc",
+        "data2vec",
+        "why",
+        "tax",
+        "separation",
+        "stacking",
+        "bench",
+    ],
 )
 def test_every_main_chapter_has_an_exercise_with_a_solution(chapter):
     page = (find_root() / "book" / f"{chapter}.md").read_text(encoding="utf-8")
