@@ -72,9 +72,14 @@ class Plain(nn.Module):
 
 
 def plain_losses(
-    student: Plain, teacher: Plain, h: Tensor, subsets: list[Tensor | None], c: SLCExperiment
+    student: Plain,
+    teacher: Plain,
+    h: Tensor,
+    subsets: list[Tensor | None],
+    separation: float,
+    c: SLCExperiment,
 ) -> list[Tensor]:
-    """The 2(L-1) losses of a batch of one run, for s = 2."""
+    """The 2(L-1) losses of a batch of one run, for s = 2 and without a prior."""
     outputs = student(h)
     with torch.no_grad():
         references = teacher(h)
@@ -95,7 +100,7 @@ def plain_losses(
         S, overlap = (1 + unit @ unit.T) / 2, q @ q.T
         pull = (functional.relu(S - c.margin) * (1 - overlap)).mean()
         push = ((1 - S) * overlap).mean()
-        clustering.append(c.w_sim * pull + c.w_sep * push)
+        clustering.append(c.w_sim * pull + separation * push)
     return prediction + clustering
 
 
@@ -124,14 +129,14 @@ class PlainLoop:
         self.tokens = torch.from_numpy(run.train_samples[0].tokens).long()
         self.aggregator = UPGrad()
 
-    def losses(self, strings: Tensor, *subsets: Tensor | None) -> list[Tensor]:
+    def losses(self, strings: Tensor, separation: float, *subsets: Tensor | None) -> list[Tensor]:
         h = functional.one_hot(self.tokens[strings[0]], self.config.codes)
         h = h.to(self.student.layers[0].w1.weight.dtype)
         first = [None if subset is None else subset[0] for subset in subsets]
-        return plain_losses(self.student, self.teacher, h, first, self.config)
+        return plain_losses(self.student, self.teacher, h, first, separation, self.config)
 
-    def step(self, *batch: Tensor | None) -> None:
-        losses = self.losses(*batch)
+    def step(self, strings: Tensor, separation: float, *subsets: Tensor | None) -> None:
+        losses = self.losses(strings, separation, *subsets)
         self.optimizer.zero_grad()
         if self.aggregation == "sum":
             sum(losses).backward()
@@ -192,6 +197,7 @@ def prepare(L: int, replicas: int, width: int, stop: str, aggregation: str) -> _
             ema=EMA,
             lr=LR,
             aggregation=aggregation,
+            prior=0.0,
             device="cpu",
             grammar_seed=0,
             data_seed=0,
