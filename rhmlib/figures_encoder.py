@@ -147,9 +147,14 @@ def objectives_beside(
         Dotted lines: the sizes v m^L (supervised) and v m^(L+1) (tokens), where on the axis.
     """
     keys = sorted({key for part in curves.values() for key in part}, key=lambda key: (key[1], key[0]))
-    figure, axes = plt.subplots(
-        1, len(keys), figsize=(1.5 + 2.4 * len(keys), 3.4), sharey=True, squeeze=False
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.2 + 2.5 * columns, 0.4 + 2.9 * rows), sharey=True, squeeze=False
     )
+    axes = grid.flat[: len(keys)]
+    for ax in grid.flat[len(keys) :]:
+        ax.set_visible(False)
     palette = {
         **LEARNER_COLORS,
         "mlm": LEARNER_COLORS["tokens"],
@@ -158,7 +163,7 @@ def objectives_beside(
         "stacked": "#7F3C8D",
         "clapp": "0.35",
     }
-    for ax, key in zip(axes[0], keys, strict=True):
+    for ax, key in zip(axes, keys, strict=True):
         m, L = key
         for objective, part in curves.items():
             if key not in part:
@@ -172,8 +177,9 @@ def objectives_beside(
         ax.axvline(m ** (L - 2), color="0.5", linestyle=":", linewidth=1)
         ax.set_xscale("log", base=2)
         ax.set(title=f"$m={m:g}$, $L={L:g}$", xlabel="$P\\,/\\,v m^3$")
-    axes[0, 0].set(ylabel=ylabel, ylim=(0, 1.03))
-    handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    for ax in grid[:, 0]:
+        ax.set(ylabel=ylabel, ylim=(0, 1.03))
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     order = [name for name in NAMES.values() if name in handles]
     figure.legend([handles[name] for name in order], order, loc="outside right center", fontsize=9)
     return figure
