@@ -13,16 +13,7 @@ from matplotlib.ticker import NullFormatter
 
 from rhmlib.figures import LEARNER_COLORS, level_color
 from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
-
-NAMES = {
-    "data2vec": "data2vec",
-    "multiscale": "data2vec, a head a level",
-    "stacked": "stack of data2vecs",
-    "clapp": "local contrast",
-    "mlm": "masked tokens",
-    "ntp": "next token",
-    "supervised": "supervised",
-}
+from rhmlib.looks import LOOKS, NAMES
 
 
 def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
@@ -155,25 +146,16 @@ def objectives_beside(
     axes = grid.flat[: len(keys)]
     for ax in grid.flat[len(keys) :]:
         ax.set_visible(False)
-    palette = {
-        **LEARNER_COLORS,
-        "mlm": LEARNER_COLORS["tokens"],
-        "ntp": "#56B4E9",
-        "multiscale": "#8C6D31",
-        "stacked": "#7F3C8D",
-        "clapp": "0.35",
-    }
     for ax, key in zip(axes, keys, strict=True):
         m, L = key
         for objective, part in curves.items():
             if key not in part:
                 continue
             sizes, accuracy = part[key]
+            color, _ = LOOKS[objective]
             mean = np.nanmean(accuracy, 0)
-            ax.plot(sizes, mean, marker="o", color=palette[objective], label=NAMES[objective])
-            ax.fill_between(
-                sizes, np.nanmin(accuracy, 0), np.nanmax(accuracy, 0), color=palette[objective], alpha=0.15
-            )
+            ax.plot(sizes, mean, marker="o", color=color, label=NAMES[objective])
+            ax.fill_between(sizes, np.nanmin(accuracy, 0), np.nanmax(accuracy, 0), color=color, alpha=0.15)
         ax.axvline(m ** (L - 2), color="0.5", linestyle=":", linewidth=1)
         ax.set_xscale("log", base=2)
         ax.set(title=f"$m={m:g}$, $L={L:g}$", xlabel="$P\\,/\\,v m^3$")

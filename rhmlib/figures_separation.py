@@ -12,25 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from rhmlib.figures import LEARNER_COLORS, level_color
-from rhmlib.separation import NAMES
+from rhmlib.figures import level_color
+from rhmlib.looks import LOOKS, NAMES
 from rhmlib.staircases import MaskedStaircase
-
-# Colour and marker of each objective: those that predict latents are round, tokens square, labels a diamond.
-LOOKS: Mapping[str, tuple[str, str]] = {
-    "latents_all": (LEARNER_COLORS["ilc"], "o"),
-    "lifted": ("#56B4E9", "v"),
-    "slc": (LEARNER_COLORS["slc"], "o"),
-    "data2vec": (LEARNER_COLORS["data2vec"], "o"),
-    "multiscale": ("#8C6D31", "o"),
-    "stacked": ("#7F3C8D", "o"),
-    "clapp": ("0.35", "o"),
-    "mlm": (LEARNER_COLORS["tokens"], "s"),
-    "ntp": ("#E5A4B4", "s"),
-    "supervised": (LEARNER_COLORS["supervised"], "D"),
-    "conditional": ("#A6761D", "^"),
-    "tokens_all": ("#B03A2E", "^"),
-}
 
 
 def headline(table: pd.DataFrame, *, v: int, m: int, L: int) -> Figure:

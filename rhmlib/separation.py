@@ -10,22 +10,8 @@ import pandas as pd
 
 from rhmlib import fits
 from rhmlib.figures_encoder import better_decay
+from rhmlib.looks import NAMES
 
-# What is shown, in this order, and what each is called.
-NAMES = {
-    "latents_all": "ILC",
-    "lifted": "ILC, tokens lifted by neighbours",
-    "slc": "SLC",
-    "data2vec": "data2vec",
-    "multiscale": "data2vec, a head a level",
-    "stacked": "stack of data2vecs",
-    "clapp": "local contrast",
-    "mlm": "masked tokens",
-    "ntp": "next token",
-    "supervised": "supervised",
-    "conditional": "token ILC, neighbours cell by cell",
-    "tokens_all": "token ILC",
-}
 KEYS = ["objective", "v", "m", "L"]
 # Fewer grammars make no interval.
 _LEAST_GRAMMARS = 3

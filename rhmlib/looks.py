@@ -1,0 +1,38 @@
+"""What objectives are called in tables and figures, and how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rhmlib.figures import LEARNER_COLORS
+
+# What is shown, in this order, and what each is called.
+NAMES = {
+    "latents_all": "ILC",
+    "lifted": "ILC, tokens lifted by neighbours",
+    "slc": "SLC",
+    "data2vec": "data2vec",
+    "multiscale": "data2vec, a head a level",
+    "stacked": "stack of data2vecs",
+    "clapp": "local contrast",
+    "mlm": "masked tokens",
+    "ntp": "next token",
+    "supervised": "supervised",
+    "conditional": "token ILC, neighbours cell by cell",
+    "tokens_all": "token ILC",
+}
+# Colour and marker of each objective: those that predict latents are round, tokens square, labels a diamond.
+LOOKS: Mapping[str, tuple[str, str]] = {
+    "latents_all": (LEARNER_COLORS["ilc"], "o"),
+    "lifted": ("#56B4E9", "v"),
+    "slc": (LEARNER_COLORS["slc"], "o"),
+    "data2vec": (LEARNER_COLORS["data2vec"], "o"),
+    "multiscale": ("#8C6D31", "o"),
+    "stacked": ("#7F3C8D", "o"),
+    "clapp": ("0.35", "o"),
+    "mlm": (LEARNER_COLORS["tokens"], "s"),
+    "ntp": ("#E5A4B4", "s"),
+    "supervised": (LEARNER_COLORS["supervised"], "D"),
+    "conditional": ("#A6761D", "^"),
+    "tokens_all": ("#B03A2E", "^"),
+}
