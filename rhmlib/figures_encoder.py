@@ -362,10 +362,13 @@ def collapses(
     Returns
     -------
     dict of (v, L) to Collapse
-        With the rivals 2, 3, 4 and L+1.
+        With the rivals 2, 3, 4 and L+1. Where runs of one v, m and L had different numbers of steps, those
+        with the most.
     """
     found = {}
-    for (v, L), part in best[best["level"] == best["L"]].groupby(["v", "L"]):
+    root = best[best["level"] == best["L"]]
+    root = root[root["steps"] == root.groupby(["v", "m", "L"])["steps"].transform("max")]
+    for (v, L), part in root.groupby(["v", "L"]):
         if part["m"].nunique() > 1:
             curve_of = curves(part, by=["m"], metric="probe_accuracy")
             rivals = tuple(sorted({2, 3, 4, int(L) + 1}))

@@ -430,7 +430,7 @@ def collapse(
     low, high = _interval(draws, confidence)
     k = Estimate(value, low, high)
     if high - low > max_width or low <= k_range[0] or high >= k_range[1]:
-        k = Estimate.missing(f"interval [{low:.1f}, {high:.1f}] is too wide or touches the range's end")
+        k = Estimate.missing(f"interval [{low:.1f}, {high:.1f}]")
     worse = {
         float(rival): Estimate(float(spreads(means, rival)[0] / least), *_interval(ratios[:, i], confidence))
         for i, rival in enumerate(rivals)
