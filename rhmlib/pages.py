@@ -71,10 +71,11 @@ def made(path: str | Path) -> Made:
 
 
 def table_names(root: str | Path | None = None) -> list[str]:
-    """Names of the tables in ``results/``, sorted; those of learners on the bench are not the book's."""
-    folder = grids.find_root(root) / "results"
-    names = (path.stem for path in folder.glob("*.csv"))
-    return sorted(name for name in names if name not in _OTHER and not name.startswith("bench_"))
+    """Names of the tables in ``results/``, sorted, without those of readers' learners on the bench."""
+    top = grids.find_root(root)
+    names = {path.stem for path in (top / "results").glob("*.csv")} - set(_OTHER)
+    swept = {path.stem for path in (top / "params" / "sweeps").glob("*.yaml")}
+    return sorted(name for name in names if name in swept or not name.startswith("bench_"))
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_exponents_are_fitted_where_there_are_two_values_of_m():
     """Accuracy is a function of P / (v m^3) by construction; at v = 16 there is but one m."""
     sizes = np.array([0.5, 1, 2, 4, 8])
     rows = [
-        {"v": v, "m": m, "L": 4, "level": level, "n": x * v * m**3, "grammar_seed": seed,
+        {"v": v, "m": m, "L": 4, "level": level, "n": x * v * m**3, "grammar_seed": seed, "steps": 1,
          "probe_accuracy": 0.1 + 0.9 / (1 + np.exp(-2 * np.log(x / 2) - 0.05 * seed))}
         for v, ms in ((8, (2, 3, 4)), (16, (4,)))
         for m in ms for level in (3, 4) for x in sizes for seed in range(3)
