@@ -18,7 +18,7 @@ _LEAST_GRAMMARS = 3
 _COLUMNS = [*KEYS, "n", "grammar_seed", "accuracy", "strings_seen", "seconds"]
 
 
-def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFrame:
     """The runs of one table by how well they know the deepest latent that they can, one row a run.
 
     Parameters
@@ -27,6 +27,8 @@ def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
         Which experiment the rows are of.
     table : DataFrame
         As :func:`rhmlib.results.read` returns.
+    inputs : {"true", "recovered"}
+        Of `token_ilc`: whether the levels below were given, or found by the learner.
 
     Returns
     -------
@@ -38,21 +40,28 @@ def deepest(name: str, table: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the experiment is not one of these.
+        If the experiment, or `inputs`, is not one of these.
     """
     if name not in _READERS:
         raise ValueError(f"name must be one of {', '.join(_READERS)}. Found {name!r}.")
+    if inputs not in ("true", "recovered"):
+        raise ValueError(f'inputs must be "true" or "recovered". Found inputs={inputs!r}.')
+    if name == "token_ilc":
+        table = table[_inputs(table) == inputs]
     return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
 
 
 def true_inputs(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `token_ilc` whose levels below were given; a table may have read "true" as a flag."""
-    return table[table["inputs"].astype(str).str.lower() == "true"]
+    """Rows of `token_ilc` whose levels below were given."""
+    return table[_inputs(table) == "true"]
+
+
+def _inputs(table: pd.DataFrame) -> pd.Series:
+    return table["inputs"].astype(str).str.lower()  # a table may have read "true" as a flag
 
 
 def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:
-    rows = true_inputs(table)
-    rows = rows[rows["level"] == rows["L"] - 1]
+    rows = table[table["level"] == table["L"] - 1]
     return rows.assign(objective=rows["targets"], accuracy=rows["hungarian_accuracy"], strings_seen=rows["n"])
 
 

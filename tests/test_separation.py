@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rhmlib import figures_separation, separation
+from rhmlib import figures_separation, figures_tax, separation
 from rhmlib.staircases import MaskedStaircase
 
 
@@ -102,6 +102,9 @@ def test_clustering_and_variants_are_read():
     assert found[["objective", "accuracy", "strings_seen"]].to_numpy().tolist() == [["tokens_all", 0.2, 10]]
     flags = clustering.assign(inputs=[True, True, "recovered"])
     pd.testing.assert_frame_equal(separation.collect([("token_ilc", flags)]), found)
+    assert separation.deepest("token_ilc", flags, inputs="recovered")["accuracy"].tolist() == [0.3]
+    with pytest.raises(ValueError, match=r"inputs must be .* Found inputs='found'"):
+        separation.deepest("token_ilc", flags, inputs="found")
     latent = encoder_table(objective="clapp", contrast="hinge", schedule="concurrent", weight_decay=1.0)
     latent = latent.drop_duplicates(["n", "grammar_seed", "checkpoint", "level"])
     soft = latent.assign(contrast="softmax")
@@ -231,6 +234,22 @@ def test_the_headline_has_a_line_an_objective_and_arrows_for_the_others():
     assert np.allclose(heights[1], 8 * 3.0**depths)
     assert np.allclose(heights[2], 8 * 3.0 ** (depths + 1))
     figure.canvas.draw()
+
+
+def test_depths_are_drawn_in_units_of_vm3_with_points_only_where_known():
+    measured = separation.thresholds(
+        pd.concat([runs(lambda m, L: 8 * m**3 * 2, "latents_all"), runs(lambda m, L: 1e9, "tokens_all")]),
+        rng(), n_bootstrap=50,
+    )  # fmt: skip
+    predicted = measured.assign(strings=lambda t: t["strings"] * 1.5)
+    figure = figures_tax.thresholds_against_depth(measured, predicted, ["latents_all", "tokens_all"])
+    assert [ax.get_title() for ax in figure.axes] == ["$m = 2$", "$m = 3$", "$m = 4$"]
+    for ax in figure.axes:
+        drawn = {line.get_marker(): line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 2}
+        points, line = drawn["o"], drawn["None"]
+        assert np.allclose(line / points, 1.5)
+        assert points == pytest.approx(2, rel=0.15)
+        assert not any(len(line.get_ydata()) for line in ax.lines if line.get_marker() == "^")
 
 
 def test_losses_are_drawn_on_the_mean_staircase():

@@ -1,0 +1,57 @@
+"""Figures of the tax on tokens: thresholds level by level, measured and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rhmlib.looks import LOOKS, NAMES
+
+
+def thresholds_against_depth(
+    measured: pd.DataFrame, predicted: pd.DataFrame, objectives: Sequence[str]
+) -> Figure:
+    """Draw P* of the deepest level below the root against the depth of the tree, a panel for each m.
+
+    Parameters
+    ----------
+    measured, predicted : DataFrame
+        Of one v; as :func:`rhmlib.separation.thresholds` returns.
+    objectives : sequence of str
+        What to draw, keys of :data:`rhmlib.looks.NAMES`.
+
+    Returns
+    -------
+    Figure
+        In units of v m^3. Markers: measured, with 95 % intervals over grammars where the sizes that were run
+        identify them. Lines: predicted.
+    """
+    rules = sorted(measured["m"].unique())
+    figure, axes = plt.subplots(
+        1, len(rules), figsize=(2.4 * len(rules) + 0.6, 3.9), sharex=True, sharey=True, squeeze=False
+    )
+    for ax, m in zip(axes[0], rules, strict=True):
+        for objective in objectives:
+            here, there = (
+                table[(table["m"] == m) & (table["objective"] == objective)].sort_values("L")
+                for table in (measured, predicted)
+            )
+            color, marker = LOOKS[objective]
+            unit = float(here["v"].iloc[0]) * float(m) ** 3
+            ax.plot([], [], marker, color=color, label=NAMES[objective])
+            known = here[here["low"].notna()]
+            if len(known):  # matplotlib fails on bars of nothing
+                bars = np.abs(known[["low", "high"]].sub(known["strings"], axis=0)).T / unit
+                ax.errorbar(
+                    known["L"], known["strings"] / unit, yerr=bars, fmt=marker, capsize=2, color=color
+                )
+            line = there[np.isfinite(there["strings"]) & (there["strings"] > 0)]
+            ax.plot(line["L"], line["strings"] / unit, color=color, linewidth=1.2)
+        ax.set(title=f"$m = {m}$", xlabel="depth, $L$", xticks=sorted(measured["L"].unique()), yscale="log")
+    axes[0, 0].set_ylabel("strings, $P^*\\,/\\,v m^3$")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
