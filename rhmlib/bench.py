@@ -229,7 +229,7 @@ def report(path: Path, scale: str, root: str | Path | None = None) -> str:
         own = summary(table, rng)
         shipped = _shipped(scale, rng, root)
         beside = own if shipped is None else pd.concat([own, shipped])
-        lines += ["", "## Beside the learners that ship", "", "Thresholds of level L-1, in units of v m^3."]
+        lines += ["", "## Beside the learners that ship", "", "Thresholds of level L-1, in units of v m³."]
         lines += ["", *markdown(beside.fillna(""))]
     return "\n".join([*lines, ""])
 

@@ -35,6 +35,7 @@ Judgement = Literal["as claimed", "near", "undecided", "refuted"]
 Verdict = Literal["reproduced", "partly", "not", "open"]
 
 _NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_MINUS = "\N{MINUS SIGN}"
 _ESTIMATE = re.compile(rf"({_NUMBER})(%?)(?: \[({_NUMBER}), ({_NUMBER})\])?")
 _KEY = re.compile(r"(\w+::[\w-]+)(?: ([+-]) (\d+))?")
 
@@ -191,7 +192,7 @@ def read_number(text: str) -> Reading | None:
     >>> read_number("not identified (too few)") is None
     True
     """
-    found = _ESTIMATE.fullmatch(text.strip())
+    found = _ESTIMATE.fullmatch(text.strip().replace(_MINUS, "-"))
     if found is None:
         return None
     unit = 0.01 if found[2] else 1.0

@@ -57,10 +57,11 @@ class Estimate:
         return self.identified and self.low <= value <= self.high
 
     def format(self, digits: int = 2) -> str:
-        """Write as ``3.02 [2.95, 3.10]``, or as ``not identified (reason)``."""
+        """Write as ``3.02 [2.95, 3.10]``, or as ``not identified (reason)``; with a true minus sign."""
         if not self.identified:
             return f"not identified ({self.reason})"
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        text = f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return text.replace("-", "\N{MINUS SIGN}")
 
     __str__ = format
 

@@ -118,6 +118,8 @@ def _code(value: object) -> str:
 def _time(seconds: float) -> str:
     if seconds != seconds:
         return "unknown"
+    if seconds >= 100 * 3600:
+        return f"{seconds / 3600:,.0f}\u00a0h"
     return "<\u00a01\u00a0s" if seconds < 0.5 else sweeps.duration(seconds).replace(" ", "\u00a0")
 
 
@@ -337,7 +339,8 @@ def claims_table(context: Context) -> str:
         context.read.update(context.root / "results" / f"{p.table}.csv" for p in claim.scale if p.table)
         said = f"[]{{#claim-{claim.name}}}{claim.claim} ({claim.source})\n\n{_verdict(claim, numbers)}"
         found = "\n".join([*(_number_line(n, numbers) for n in claim.numbers), "", claim.found]).strip("\n")
-        rows.append([said, found, "\n\n".join([*scale, claim.where])])
+        # Tables may be of the same sizes.
+        rows.append([said, found, "\n\n".join([*dict.fromkeys(scale), claim.where])])
     context.read.update(numbers.read)
     header = ["the paper says", "we find", "at which scale, and where"]
     return list_table(header, rows, widths=(32, 46, 22), css="claims")
@@ -442,19 +445,43 @@ def api(context: Context) -> str:
 
 
 def _module(name: str) -> str:
-    return f"## rhmlib.{name}\n\n```{{eval-rst}}\n.. automodule:: rhmlib.{name}\n```"
+    text = f"## rhmlib.{name}\n\n```{{eval-rst}}\n.. automodule:: rhmlib.{name}\n```"
+    return "\n".join([text, "", *_constants(name)]).rstrip()
+
+
+def _source(name: str) -> Path:
+    return Path(__file__).parent / f"{name}.py"
+
+
+def _constants(name: str) -> list[str]:
+    """Items on the constants of a module that has nothing else to document, from the comments above them."""
+    source = _source(name).read_text(encoding="utf-8")
+    tree, lines = ast.parse(source), source.splitlines()
+    if any(isinstance(x, ast.FunctionDef | ast.ClassDef) and x.name[0] != "_" for x in tree.body):
+        return []
+    found = []
+    for node in tree.body:
+        named = node.targets if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        target = named[0] if isinstance(named, list) else named
+        start = node.lineno - 1
+        first = next((i for i in range(start, 0, -1) if not lines[i - 1].startswith("#")), start)
+        if isinstance(target, ast.Name) and target.id.isupper() and first < start:
+            words = " ".join(line.lstrip("#: ") for line in lines[first:start])
+            found.append(f"- `{target.id}`: {words}")
+    return found
 
 
 def api_overview(context: Context) -> str:
     """The modules of one group, with the first paragraph of each docstring."""
     names = [name for group in context.only or GROUPS for name in modules(group)]
+    context.read.update(map(_source, names))
     return pipe_table(
         ["module", "what it is about"], [(f"{{py:mod}}`rhmlib.{n}`", _summary(n)) for n in names]
     )
 
 
 def _summary(name: str) -> str:
-    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(_source(name).read_text(encoding="utf-8"))
     first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     return " ".join(first.removesuffix("::").split()).replace("``", "`").replace("*", "\\*")
 

@@ -164,7 +164,7 @@ _PARAMETERS = (
     _integer("n_sizes", "sizes of the training set on a curve", 2),
     _integer("n_bootstrap", "bootstrap resamples behind an interval", 10),
     _integer("chunk", "strings held in memory at once", 1),
-    _numbers("multiples", "sizes of the training set in units of v m^3", above=0),
+    _numbers("multiples", "sizes of the training set in units of v m³", above=0),
     # seeds
     _integer("grammar_seed", "seed of the production rules", 0, 2**63 - 1),
     _integer("data_seed", "seed of the sampled strings", 0, 2**63 - 1),

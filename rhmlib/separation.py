@@ -355,9 +355,10 @@ def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
 
 
 def verdict(row: Mapping[str, float]) -> str:
-    """What a ratio with its interval says, in words."""
-    if np.isnan(row["low"]):
+    """What a ratio says whose interval is shown with two decimals, in words: as many if that touches 1."""
+    low, high = round(row["low"], 2), round(row["high"], 2)
+    if np.isnan(low):
         return "open"
-    if row["low"] > 1:
+    if low > 1:
         return "more strings"
-    return "fewer strings" if row["high"] < 1 else "as many, within the interval"
+    return "fewer strings" if high < 1 else "as many, within the interval"

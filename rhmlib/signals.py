@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rhmlib import exact
 from rhmlib.grammar import Grammar
@@ -81,8 +82,8 @@ def distance_table(
     DataFrame
         Columns grammar_seed, ancestor (level of the lowest common ancestor), distance (edges
         between the two tokens), rules, exact and counted: the mean over the token's symbols of
-        |c(x) - p|^2 with P(x) = 1 / v. What noise adds to the counted square, P (1 - P) / n a
-        cell, is subtracted, so that it scatters around the exact value and may be negative.
+        |c(x) - p|^2 with P(x) = 1 / v. What noise adds to the counted square is subtracted, so
+        that it scatters around the exact value and may be negative.
     """
     rows: list[dict[str, Any]] = []
     for seed in seeds:
@@ -93,7 +94,6 @@ def distance_table(
             joint = exact.pair_law(grammar, (0, 0), (0, other))
             cell = tokens[:, 0].astype(np.intp) * v + tokens[:, other]
             seen = np.bincount(cell, minlength=v * v).reshape(v, v) / n
-            noise = float((joint * (1 - joint)).sum()) / n
             row = {
                 "grammar_seed": seed,
                 "ancestor": ancestor,
@@ -101,9 +101,15 @@ def distance_table(
                 "rules": 2 * ancestor - 1,
             }
             square = float((exact.covariance(joint) ** 2).sum())
-            counted = float((exact.covariance(seen) ** 2).sum()) - noise
+            counted = float((exact.covariance(seen) ** 2).sum()) - _noise(joint) / n
             rows.append({**row, "exact": square * v, "counted": counted * v})
     return pd.DataFrame(rows)
+
+
+def _noise(joint: NDArray[np.float64]) -> float:
+    """Variance of one string's (1[x = i] - P(i)) (1[y = j] - Q(j)), summed over the cells i, j."""
+    parts = [1 - 2 * law + (law**2).sum() for law in (joint.sum(1), joint.sum(0))]
+    return float((joint * np.outer(*parts)).sum() - (exact.covariance(joint) ** 2).sum())
 
 
 def closed_form(setting: str, level: int, v: int, m: int, s: int, L: int) -> float:

@@ -54,6 +54,15 @@ class Generated(Directive):
         return node.children
 
 
+def _outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Read the reference again when the library has other modules: on a new one no page depends yet."""
+    now = {group: generated.modules(group) for group in generated.GROUPS}
+    before, env.rhm_modules = getattr(env, "rhm_modules", now), now
+    if before == now:
+        return []
+    return [page for page, paths in env.dependencies.items() if any(str(p).endswith(".py") for p in paths)]
+
+
 # ---------------------------------------------------------------- names of the library
 
 
@@ -147,14 +156,15 @@ def plain_maths(lines: list[str]) -> list[str]:
     """
     found: list[str] = []
     literal: int | None = None  # indentation of the line that a literal block belongs to
+    example = False  # a prompt begins one, of code and output; an empty line ends it
     for line in lines:
         indent = len(line) - len(line.lstrip())
         if literal is not None and line.strip() and indent <= literal:
             literal = None
-        example = literal is not None or line.lstrip().startswith((">>>", "..."))
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
         field = _FIELD.fullmatch(line)
         head, text = field.groups() if field else ("", line)
-        found.append(line if example else head + _escaped(text))
+        found.append(line if example or literal is not None else head + _escaped(text))
         if literal is None and line.rstrip().endswith("::"):
             literal = indent
     return found
@@ -170,9 +180,27 @@ def _docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = plain_maths(lines)
 
 
+# Settings that a class has for pydantic or docutils to read.
+_NOT_OURS = ("model_config", "option_spec", "required_arguments")
+
+
 def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out methods that scikit-learn writes into every estimator."""
-    return True if str(getattr(thing, "__module__", "")).startswith("sklearn") else None
+    """Leave out what is not ours: methods of scikit-learn, settings of pydantic, fields of tuples."""
+    own = name.rpartition(".")[2]
+    theirs = (
+        str(getattr(thing, "__module__", "")).startswith("sklearn")
+        or own in _NOT_OURS
+        or own.startswith("__pydantic_")
+        or str(getattr(thing, "__doc__", "")).startswith("Alias for field number")  # told as attributes
+    )
+    return True if theirs else None
+
+
+def _signature(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str, str | None] | None:
+    """Write defaults that a dataclass makes anew as ``...``."""
+    return (signature.replace("=<factory>", "=..."), returned) if signature else None
 
 
 # ---------------------------------------------------------------- the site
@@ -228,10 +256,12 @@ def _without_thebe(app: Any, page: str, template: str, context: dict[str, Any], 
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("generated", Generated)
+    app.connect("env-get-outdated", _outdated)
     app.connect("config-inited", _buttons, priority=100)
     app.connect("html-page-context", _without_thebe, priority=900)
     app.connect("doctree-resolved", _link_names)
     if "sphinx.ext.autodoc" in app.extensions:
         app.connect("autodoc-process-docstring", _docstring, priority=100)
+        app.connect("autodoc-process-signature", _signature)
         app.connect("autodoc-skip-member", _skip)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

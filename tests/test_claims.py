@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rhmlib import chapters, claims, generated, grids
+from rhmlib import chapters, claims, fits, generated, grids
 
 ROOT = grids.find_root()
 
@@ -25,6 +25,13 @@ ROOT = grids.find_root()
 )
 def test_a_law_against_its_rival(text, judged):
     assert claims.judge_law(claims.read_number(text), 3, 5) == judged
+
+
+def test_estimates_are_read_as_they_are_written():
+    written = str(fits.Estimate(-0.5, -0.75, 1.0))
+    assert written == "\u22120.50 [\u22120.75, 1.00]"
+    reading, plain = claims.read_number(written), claims.read_number("-0.5 [-0.75, 1.0]")
+    assert (reading.value, reading.low, reading.high) == (plain.value, plain.low, plain.high)
 
 
 def test_factors_are_compared_by_their_logarithms():

@@ -55,6 +55,15 @@ def test_counted_token_correlations_scatter_around_the_exact_ones():
     assert (means["exact"].diff().dropna() < 0).all()
 
 
+def test_noise_is_subtracted_without_bias_where_it_is_nearly_all_that_is_counted():
+    table = signals.distance_table(4, 2, 2, 2, [0] * 400, 200, np.random.default_rng(0))
+    for _, part in table.groupby("ancestor"):
+        error = part["counted"].sem()
+        assert part["counted"].mean() == pytest.approx(part["exact"].iloc[0], abs=4 * error)
+        noise = 3 * 3 / 16 / 200 * 4  # of independent, nearly uniform tokens: far above the error
+        assert error < noise / 5
+
+
 def test_tables_have_a_row_for_each_case():
     assert len(signals.signal_table(8, [2, 3], 2, 4, [0, 1])) == 2 * 2 * 3 * 3
     table = signals.norm_table([(8, 2), (8, 4)], 2, 3, [0])

@@ -62,10 +62,11 @@ def test_every_claim_has_its_verdict():
 def test_names_of_the_library_are_links():
     found = 0
     for source in sorted((ROOT / "book").glob("*.md")):
+        built = page(source.stem).replace("<wbr>", "")
         text = re.sub(r"^```.*?^```", "", source.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         for name in set(re.findall(r"(?<!`)`(rhmlib\.[\w.]+)`(?!`)", text)):
             pattern = rf'href="api-\w+\.html#[\w.-]+"><code[^>]*><span class="pre">{re.escape(name)}</span>'
-            assert re.search(pattern, page(source.stem)), f"{source.name}: {name}"
+            assert re.search(pattern, built), f"{source.name}: {name}"
             found += 1
     assert found > 3
 
