@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
-from rhmlib.figures import LEARNER_COLORS, level_color
+from rhmlib.figures import LEARNER_COLORS, PARENT_COLORS, ink_on, level_color
 from rhmlib.sampling import Sample
 
 _GREY = "0.75"
@@ -50,14 +50,17 @@ def derivation_tree(sample: Sample, index: int, ax: Axes, *, changed: Sample | N
     _edges(ax, x, grammar.s, color=_GREY, linewidth=1)
     shown = sample if changed is None else changed
     for level in range(grammar.L + 1):
+        face = level_color(level, grammar.L)
         for i, at in enumerate(x[level]):
             symbol = shown.levels[level][index, i]
             differs = symbol != sample.levels[level][index, i]
             ax.scatter(
                 at, level, s=330, zorder=2, linewidth=2.4 if differs else 0.8,
-                color=level_color(level, grammar.L), edgecolor="#D40000" if differs else "white",
+                color=face, edgecolor="#D40000" if differs else "white",
             )  # fmt: skip
-            ax.text(at, level, str(symbol), ha="center", va="center", fontsize=10, color="white", zorder=3)
+            ax.text(
+                at, level, str(symbol), ha="center", va="center", fontsize=10, color=ink_on(face), zorder=3
+            )
         name = "root" if level == grammar.L else "tokens" if level == 0 else "latents"
         ax.text(-0.9, level, f"level {level}\n{name}", ha="right", va="center", fontsize=9)
     ax.set(ylim=(-0.4, grammar.L + 0.4), xlim=(-2.6, grammar.n_tokens - 0.4))
@@ -70,7 +73,7 @@ def three_settings(s: int = 2, L: int = 4) -> Figure:
     Each panel shows the tuple (filled), the observable (ring) and the path between the two,
     with the rules that the path has to average over, and the samples that the setting needs.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.6))
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 3.2))
     titles = ("supervised: the label", "token prediction: a token", "latent prediction: a latent")
     costs = ("$v\\,m^{L}$", "$v\\,m^{L+1}$", "$v\\,m^{3}$")
     keys = ("supervised", "tokens", "latents")
@@ -126,17 +129,17 @@ def context_clouds(
     """
     plane = PCA(n_components=2, random_state=seed).fit(np.asarray(contexts[-1]))
     figure, axes = plt.subplots(
-        1, len(contexts), figsize=(3.2 * len(contexts), 3.3), sharex=True, sharey=True
+        1, len(contexts), figsize=(2.5 * len(contexts), 2.7), sharex=True, sharey=True
     )
-    cmap = plt.get_cmap("tab20")
     for ax, vectors, parent, title in zip(np.atleast_1d(axes), contexts, parents, titles, strict=True):
         points = plane.transform(np.asarray(vectors))
         names = np.asarray(parent)
-        ax.scatter(points[:, 0], points[:, 1], c=cmap(names % 20), s=26, edgecolor="white", linewidth=0.4)
         for name in np.unique(names):
-            centre = points[names == name].mean(axis=0)
-            for point in points[names == name]:
-                ax.plot(*zip(point, centre, strict=True), color=cmap(name % 20), linewidth=1, zorder=0)
+            mine, count = points[names == name], len(PARENT_COLORS)
+            color, marker = PARENT_COLORS[name % count], "os^D"[name // count % 4]
+            ax.scatter(*mine.T, marker=marker, color=color, s=26, edgecolor="white", linewidth=0.4)
+            for point in mine:
+                ax.plot(*zip(point, mine.mean(axis=0), strict=True), color=color, linewidth=1, zorder=0)
         ax.set_title(title)
         ax.set(xticks=[], yticks=[])
     return figure

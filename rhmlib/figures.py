@@ -11,8 +11,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.image import AxesImage
+from matplotlib.ticker import (
+    FixedLocator,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+from numpy.typing import ArrayLike, NDArray
 
 from rhmlib.fits import Collapse, Curve, Estimate, threshold
 
@@ -47,7 +58,12 @@ LEARNER_COLORS = {
     "slc": "#009E73",
     "data2vec": "#E69F00",
 }
+# Okabe and Ito's eight, the pale ones darkened so that they can be told from white: one a parent.
+PARENT_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#C98A00", "#B8568F", "#4FA3D1", "#8A8000")
 _M_RANGE = (2, 10)
+# Levels, from the leaves to the root: ever lighter, all at 3:1 or more on white, and neighbours told apart
+# with any common colour vision, for trees of up to six levels.
+_LEVELS = LinearSegmentedColormap.from_list("levels", ["#1A0F24", "#10109A", "#6038DD", "#BB2A1C", "#D4791B"])
 
 
 def use_style() -> None:
@@ -70,7 +86,99 @@ def m_color(m: float) -> tuple[float, float, float, float]:
 
 def level_color(level: int, L: int) -> tuple[float, float, float, float]:
     """Return the colour of a level: from the leaves (0) to the root (L)."""
-    return plt.get_cmap("plasma")(0.85 * level / max(1, L))
+    return _LEVELS(level / max(1, L))
+
+
+def ink_on(color: Any) -> str:
+    """Return "white" or "black", whichever has the higher contrast on a colour (by WCAG's luminance)."""
+    part = np.array(to_rgb(color))
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
+
+
+def write_values(
+    image: AxesImage,
+    values: ArrayLike,
+    *,
+    text: Callable[[float], str] = "{:.2f}".format,
+    fontsize: float | None = None,
+) -> None:
+    """Write the number of each cell on a coloured table, in white or black; cells that are NaN stay empty.
+
+    Parameters
+    ----------
+    image : AxesImage
+        As ``imshow`` returns of the same values.
+    values : array, shape (rows, columns)
+    text : callable value -> str
+    fontsize : float, optional
+    """
+    for (i, j), value in np.ndenumerate(np.asarray(values, dtype=float)):
+        if not np.isnan(value):
+            color = ink_on(image.cmap(image.norm(value)))
+            image.axes.text(j, i, text(value), ha="center", va="center", color=color, fontsize=fontsize)
+
+
+def error_bars(mean: ArrayLike, half: ArrayLike, *, low: float = 0, high: float = 1) -> NDArray[np.float64]:
+    """Lengths of the bars mean - half .. mean + half, cut where the quantity cannot be.
+
+    Parameters
+    ----------
+    mean, half : array, shape (n,)
+    low, high : float
+        What the quantity is confined to: an accuracy to 0 and 1.
+
+    Returns
+    -------
+    array, shape (2, n)
+        Below and above the mean, as ``errorbar`` takes them.
+    """
+    at, length = np.asarray(mean, dtype=float), np.asarray(half, dtype=float)
+    return np.maximum(0, np.stack([np.minimum(length, at - low), np.minimum(length, high - at)]))
+
+
+class _FewDecades(LogLocator):
+    """Powers of ten; where less than two of them are in view, 1, 2 and 5 (or 1 and 3) times these."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        low, high = sorted((vmin, vmax))
+        if low > 0:
+            within = np.floor(np.log10(high) + 1e-9) - np.ceil(np.log10(low) - 1e-9) + 1
+            wide = np.log10(high / low) > 1.4
+            self.set_params(subs=(1.0,) if within >= 2 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0))
+        return super().tick_values(vmin, vmax)
+
+
+class _PlainBetweenPowers(LogFormatterMathtext):
+    """Powers of ten as powers; plain numbers where a tick is none, on all ticks of the axis."""
+
+    _shown: Any = ()  # matplotlib's own attribute for the ticks is deprecated
+
+    def set_locs(self, locs: Any = None) -> None:
+        super().set_locs(locs)
+        self._shown = () if locs is None else locs
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        axis: Any = self.axis
+        low, high = sorted(axis.get_view_interval())
+        powers = [np.log10(at) for at in self._shown if low <= at <= high]
+        if np.allclose(powers, np.rint(powers), atol=1e-6):
+            return super().__call__(x, pos)
+        return f"{x:,.10g}"
+
+
+def log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis of base ten, be it short: never by a single number, and the rest bare ticks.
+
+    Parameters
+    ----------
+    axis : Axis
+        Such as ``ax.xaxis``, of logarithmic scale.
+    """
+    axis.set_major_locator(_FewDecades())
+    axis.set_major_formatter(_PlainBetweenPowers())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _label(key: Any, curve: Curve) -> str:
@@ -122,7 +230,7 @@ def accuracy_curves(
     if level_line is not None:
         ax.axhline(level_line, color="0.4", linestyle=":", linewidth=1)
     ax.set(xscale="log", ylim=(0, 1.03), ylabel=ylabel)
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(ax.xaxis)
     ax.set_xlabel("$P$ (strings)" if k is None else f"$P\\,/\\,v\\,m^{{{k:.3g}}}$")
 
 
@@ -175,7 +283,8 @@ def collapse_quality(fits: Mapping[str, Collapse], ax: Axes, *, marks: Mapping[s
         ax.axvline(k, color="0.4", linestyle="--", linewidth=1)
         ax.annotate(text, (k, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", color="0.3")
     ax.set(xlabel="exponent $k$", ylabel="spread (r.m.s. accuracy)", ylim=(0, None))
-    ax.legend(fontsize=9, loc="best")
+    # Below the axes: curves and marks leave no room inside.
+    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 
 
 def thresholds(
@@ -416,10 +525,7 @@ def assumption_map(table: pd.DataFrame) -> Figure:
     for ax, name in zip(axes[0], modes, strict=True):
         part = table[table["targets"] == name]
         wide = part.pivot_table(index=["s", "v"], columns="m", values="holds", aggfunc="mean")
-        ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        for i, j in np.argwhere(~np.isnan(wide.to_numpy())):
-            value = wide.iloc[i, j]
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        write_values(ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto"), wide)
         ax.set_xticks(range(len(wide.columns)), wide.columns)
         ax.set_yticks(range(len(wide.index)), [f"$v={v}$, $s={s}$" for s, v in wide.index])
         ax.set(xlabel="$m$", title=f'targets="{name}"')
@@ -508,4 +614,4 @@ def curves_with_prediction(
         known = predicted[key]
         ax.plot(known.sizes / (known.v * known.m**k), known.mean(), "-", color=color, linewidth=1.4)
     ax.set(xscale="log", ylim=(0, 1.03), ylabel="accuracy (Hungarian)", xlabel=f"$P\\,/\\,v\\,m^{{{k:g}}}$")
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(ax.xaxis)

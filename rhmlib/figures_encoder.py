@@ -9,9 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-from rhmlib.figures import LEARNER_COLORS, level_color
+from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks
 from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 from rhmlib.looks import LOOKS, NAMES
 
@@ -47,12 +46,12 @@ def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
                 mean = rows.groupby("strings_seen")[metric].mean()
                 ax.plot(mean.index, mean, color=color, label=f"level {level}")
             ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            log_ticks(ax.xaxis)
         axes[0, column].set(title=NAMES.get(str(value), str(value)))
         axes[1, column].set(xlabel="strings seen")
     axes[0, 0].set(ylabel="probe accuracy", ylim=(0, 1.03))
     axes[1, 0].set(ylabel="synonym score")
-    axes[0, 0].legend(loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=L)
     return figure
 
 
@@ -89,8 +88,8 @@ def levels_against(
             rows = part[part["level"] == level]
             best = rows[rows["checkpoint"] == "best"].groupby(x)[metric]
             ax.errorbar(
-                best.mean().index, best.mean(), yerr=1.96 * best.sem(), marker="o", capsize=3, color=color,
-                label=f"level {level}",
+                best.mean().index, best.mean(), yerr=error_bars(best.mean(), 1.96 * best.sem()),
+                marker="o", capsize=3, color=color, label=f"level {level}",
             )  # fmt: skip
             floor = rows[rows["checkpoint"] == "untrained"][metric].mean()
             ax.axhline(floor, color=color, linestyle=":", linewidth=1)
@@ -152,9 +151,9 @@ def objectives_beside(
             if key not in part:
                 continue
             sizes, accuracy = part[key]
-            color, _ = LOOKS[objective]
+            color, marker = LOOKS[objective]
             mean = np.nanmean(accuracy, 0)
-            ax.plot(sizes, mean, marker="o", color=color, label=NAMES[objective])
+            ax.plot(sizes, mean, marker=marker, color=color, label=NAMES[objective])
             ax.fill_between(sizes, np.nanmin(accuracy, 0), np.nanmax(accuracy, 0), color=color, alpha=0.15)
         ax.axvline(m ** (L - 2), color="0.5", linestyle=":", linewidth=1)
         ax.set_xscale("log", base=2)
@@ -198,9 +197,8 @@ def token_targets(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
             if here.empty:
                 continue
             mean = here.groupby("n_over_vm3")["hungarian_accuracy"].agg(["mean", "sem"])
-            ax.errorbar(
-                mean.index, mean["mean"], yerr=1.96 * mean["sem"], fmt="o", capsize=2, color=color, label=name
-            )
+            bars = error_bars(mean["mean"], 1.96 * mean["sem"])
+            ax.errorbar(mean.index, mean["mean"], yerr=bars, fmt="o", capsize=2, color=color, label=name)
             # Beyond its last size a prediction says "learnt".
             wide = there.pivot(index="grammar_seed", columns="n_over_vm3", values="hungarian_accuracy")
             line = wide.fillna(1.0).mean()
@@ -335,8 +333,8 @@ def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -
             rows = part[part["m"] == m]
             found = rows[rows["checkpoint"] == "best"].groupby("n_over_vm3")[metric]
             ax.errorbar(
-                found.mean().index, found.mean(), yerr=1.96 * found.sem(), marker="o", capsize=2,
-                color=level_color(int(level), L), linestyle=style, label=f"$m={m}$",
+                found.mean().index, found.mean(), yerr=error_bars(found.mean(), 1.96 * found.sem(), low=-1),
+                marker="o", capsize=2, color=level_color(int(level), L), linestyle=style, label=f"$m={m}$",
             )  # fmt: skip
         floor = part[part["checkpoint"] == "untrained"][metric].mean()
         ax.axhline(floor, color="0.5", linestyle=":", linewidth=1)
@@ -390,7 +388,7 @@ def collapse_table(fits: Mapping[tuple[int, int], Collapse]) -> pd.DataFrame:
 
 
 def law_verdict(fit: Collapse, L: int) -> str:
-    """Say which of the laws v m^3 and v m^(L+1) a collapse is compatible with.
+    """Say which of the laws v m³ and v m^(L+1) a collapse is compatible with.
 
     Parameters
     ----------
@@ -400,15 +398,15 @@ def law_verdict(fit: Collapse, L: int) -> str:
     Returns
     -------
     str
-        By whether the interval of the exponent holds 3 and L+1.
+        By whether the interval of the exponent holds 3 and L+1; such as ``"v m³"``.
     """
     if not fit.k.identified:
         return "undecided"
     latent, token = fit.k.contains(3), fit.k.contains(L + 1)
     if latent and not token:
-        return "v m^3"
+        return "v m³"
     if token and not latent:
-        return "v m^(L+1)"
+        return "v m" + str(L + 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
     if latent and token:
         return "both"
     nearer = "3" if abs(fit.k.value - 3) < abs(fit.k.value - L - 1) else "L+1"

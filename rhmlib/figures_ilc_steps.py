@@ -7,10 +7,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from rhmlib.figures import PARENT_COLORS
 from rhmlib.ilc_steps import Step
-
-# Okabe and Ito's eight, the pale ones darkened so that they can be told from white.
-_PARENTS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#C98A00", "#B8568F", "#4FA3D1", "#8A8000")
 
 
 def panel(step: Step, *, limit: float | None = None) -> Figure:
@@ -31,7 +29,7 @@ def panel(step: Step, *, limit: float | None = None) -> Figure:
     """
     figure = plt.figure(figsize=(2.5, 2.75), layout="none")
     ax = figure.add_axes((0.02, 0.02, 0.96, 0.81))
-    colors = np.array([_PARENTS[parent % len(_PARENTS)] for parent in step.parents])
+    colors = np.array([PARENT_COLORS[parent % len(PARENT_COLORS)] for parent in step.parents])
     lines = np.stack([step.points, step.centres[step.parents]], axis=1)
     ax.add_collection(LineCollection(list(lines), colors=list(colors), linewidths=0.8, alpha=0.6))
     ax.scatter(

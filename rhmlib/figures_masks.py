@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rhmlib.figures import error_bars
+
 # What is hidden at the rate: its name, colour and marker.
 _MASKS = {
     "own": ("its own subtree", "#0072B2", "o"),
@@ -44,9 +46,8 @@ def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) ->
         mean = np.exp(np.log(_hidden(needed, mask).set_index("rate")["strings"]).groupby("rate").mean())
         ax.plot(mean.index, mean, color=color, marker=marker, linestyle="-", label=name)
         by = _hidden(measured, mask).groupby("rate")["probe_accuracy"]
-        half = 1.96 * by.sem()
-        high = np.minimum(by.mean() + half, 1) - by.mean()
-        right.errorbar(by.mean().index, by.mean(), yerr=[half, high], color=color, marker=marker, capsize=3,
+        bars = error_bars(by.mean(), 1.96 * by.sem())
+        right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker, capsize=3,
                        label=name)  # fmt: skip
     ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
     ax.annotate("$P$ that was run", (0.98, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
-from rhmlib.figures import level_color
+from rhmlib.figures import error_bars, level_color, log_ticks, write_values
 
 _TEACHERS = {
     "phases": "replaced after every phase",
     "frozen": "never replaced",
     "average": "moving average",
 }
-_STYLES = ("-", "--", ":", "-.")
+_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 
 def levels_learnt(table: pd.DataFrame, bar: float) -> pd.DataFrame:
@@ -150,8 +153,8 @@ def traces_against_strings(table: pd.DataFrame) -> Figure:
                 part = table[(table["level"] == level) & (table["m"] == m)]
                 found = part[part["phase"] == last].groupby("n_over_vm3")[metric]
                 ax.errorbar(
-                    found.mean().index, found.mean(), yerr=1.96 * found.sem(), marker="o", capsize=2,
-                    color=level_color(level, L), linestyle=style, label=f"$m={m}$",
+                    found.mean().index, found.mean(), yerr=error_bars(found.mean(), 1.96 * found.sem()),
+                    marker="o", capsize=2, color=level_color(level, L), linestyle=style,
                 )  # fmt: skip
                 before = part[part["phase"] == 0][metric].mean()
                 ax.axhline(before, color="0.6", linestyle=style, linewidth=1)
@@ -161,7 +164,9 @@ def traces_against_strings(table: pd.DataFrame) -> Figure:
         axes[1, column].set(xlabel="$P\\,/\\,v m^3$")
     axes[0, 0].set(ylabel="probe of the target", ylim=(0, 1.03))
     axes[1, 0].set(ylabel="share of its variance")
-    axes[0, -1].legend(loc="lower right")
+    lines = zip(sorted(table["m"].unique()), _STYLES, strict=False)
+    handles = [Line2D([], [], color="0.2", linestyle=style, label=f"$m={m}$") for m, style in lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.6)
     return figure
 
 
@@ -217,10 +222,8 @@ def cuts(panels: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 1.1 + 0.42 * rows), squeeze=False)
     for ax, (title, part) in zip(axes[0], panels.items(), strict=True):
         values = part.to_numpy(float)
-        ax.imshow(values, vmin=0, vmax=1, aspect="auto", cmap="cividis")
-        for (i, j), value in np.ndenumerate(values):
-            color = "white" if value < 0.6 else "black"
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
+        image = ax.imshow(values, vmin=0, vmax=1, aspect="auto", cmap="cividis")
+        write_values(image, values, fontsize=9)
         ax.set_xticks(range(len(part.columns)), [f"level {int(level)}" for level in part.columns])
         ax.set_yticks(range(len(part)), part.index)
         ax.set(title=title)
@@ -257,6 +260,7 @@ def gains(panels: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, xlabel="level that the step finds", yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set(ylabel="variance that the step explains")
+    log_ticks(axes[0, 0].yaxis)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -279,23 +283,36 @@ def known_against_limit(table: pd.DataFrame, limit: pd.DataFrame) -> Figure:
     L = int(table["L"].iloc[0])
     figure, axes = plt.subplots(1, L, figsize=(2.6 * L, 3.2), sharey=True)
     for level, ax in enumerate(axes):
+        right = ax.get_yaxis_transform()
         rows = table[table["level"] == level]
         mean = rows.groupby("phase")["state_accuracy"].agg(["mean", "sem"])
         ax.errorbar(
-            mean.index, mean["mean"], yerr=1.96 * mean["sem"], marker="o", capsize=2,
-            color=level_color(level, L), zorder=3,
+            mean.index, mean["mean"], yerr=error_bars(mean["mean"], 1.96 * mean["sem"]), marker="o",
+            capsize=2, color=level_color(level, L), zorder=3,
         )  # fmt: skip
-        for _, known in limit[limit["level"] == level].iterrows():
-            ax.axhline(known["accuracy"], color="0.6", linewidth=1)
-            ax.text(
-                mean.index.max(),
-                known["accuracy"],
-                f"{int(known['height'])}",
-                fontsize=8,
-                va="bottom",
-                color="0.4",
-            )
+        known = limit[limit["level"] == level].sort_values("accuracy")
+        for height, at, beside in zip(
+            known["height"], known["accuracy"], _apart(known["accuracy"].to_numpy(float), 0.055), strict=True
+        ):
+            ax.axhline(at, color="0.6", linewidth=1, zorder=1)
+            ax.annotate(
+                f"{int(height)}", (1, at), (1.06, beside), xycoords=right, textcoords=right, fontsize=9,
+                va="center", color="0.15", annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 1, "shrinkA": 1, "shrinkB": 0},
+            )  # fmt: skip
         ax.set(title=f"level {level}", xlabel="phases done", ylim=(0, 1.03))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].set(ylabel="accuracy, hidden token's ancestor")
+    axes[0].set(ylabel="accuracy, ancestor")
     return figure
+
+
+def _apart(places: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """Shift ascending places as little as needed for `gap` between neighbours (least squares)."""
+    steps = gap * np.arange(len(places))
+    blocks: list[list[float]] = []
+    for value in places - steps:  # pool neighbours that are out of order
+        blocks.append([value])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1].extend(last)
+    return steps + np.concatenate([np.full(len(block), np.mean(block)) for block in blocks])

@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rhmlib.figures import LEARNER_COLORS, level_color, m_color
+from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks, m_color, write_values
 from rhmlib.fits import Curve
 
+# Numbers of strings, all of SLC: greens that differ in lightness.
+_SIZES = (LEARNER_COLORS["slc"], "#00382A", "#4C9C84", "0.5")
 # Right, split, confused: see rhmlib.slc_fits.error_parts.
 _PARTS = ("#009E73", "#A6DCC9", "#E8B39B")
 
@@ -40,6 +42,7 @@ def dynamics(table: pd.DataFrame) -> Figure:
             ax.plot(wide.index, wide, color=color, linewidth=0.6, alpha=0.5)
             ax.plot(wide.index, wide.mean(axis=1), color=color, label=f"level {level}")
         ax.set_xscale("log")
+        log_ticks(ax.xaxis)
     axes[0].set(ylabel="accuracy", ylim=(0, 1.03))
     axes[0].legend(loc="upper left")
     axes[1].set(xlabel="step", ylabel="prediction loss (nats)")
@@ -62,13 +65,14 @@ def code_budget(table: pd.DataFrame) -> Figure:
     for ax, metric, name in zip(
         axes, ("probe_accuracy", "hungarian_accuracy"), ("probe", "matching"), strict=True
     ):
-        for (n, part), marker in zip(table.groupby("n"), "osD^", strict=False):
+        for (n, part), marker, color in zip(table.groupby("n"), "osD^", _SIZES, strict=False):
             grouped = part.groupby("d_h")[metric]
-            mean, half = grouped.mean(), 1.96 * grouped.sem()
+            mean = grouped.mean()
             unit = part["v"].iloc[0] * part["m"].iloc[0] ** 3
             ax.errorbar(
-                mean.index, mean, yerr=half, marker=marker, capsize=3, label=f"$P={n / unit:g}\\,v m^3$"
-            )
+                mean.index, mean, yerr=error_bars(mean, 1.96 * grouped.sem()), marker=marker, capsize=3,
+                color=color, label=f"$P={n / unit:g}\\,v m^3$",
+            )  # fmt: skip
         ax.set(xlabel="codes a level $d_h$", title=name)
         ax.set_xscale("log", base=2)
         ax.set_xticks(sorted(table["d_h"].unique()), [f"{int(d)}" for d in sorted(table["d_h"].unique())])
@@ -122,6 +126,7 @@ def two_units(curve_of: Mapping[tuple[float, float], Curve], ylabel: str = "prob
             label = f"$L={L:g}$, $m={m:g}$"
             ax.plot(x, curve.mean(), marker="o", color=m_color(m), linestyle=lines[L], label=label)
         ax.set(xscale="log", ylim=(0, 1.03), xlabel=f"$P\\,/\\,v\\,m^{{{name}}}$")
+        log_ticks(ax.xaxis)
     axes[0].set_ylabel(ylabel)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return figure
@@ -158,6 +163,7 @@ def levels_beside(slc: pd.DataFrame, ilc: pd.DataFrame) -> Figure:
             other.index.to_numpy(float) / unit, other, "o-", color=LEARNER_COLORS["ilc"], label="ILC: right"
         )
         ax.set(xscale="log", xlim=(x.min(), x.max()), ylim=(0, 1), title=f"level {level}")
+        log_ticks(ax.xaxis)
         ax.set_xlabel("$P\\,/\\,v\\,m^3$")
         ax.grid(visible=False)
     axes[0].set_ylabel("share of places")
@@ -270,10 +276,7 @@ def margins(table: pd.DataFrame) -> Figure:
     panels = {"hungarian_accuracy": "right", "split": "split", "confused": "confused"}
     for ax, (column, title) in zip(axes, panels.items(), strict=True):
         wide = table.pivot_table(index="margin", columns="w_sep_end", values=column)
-        ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
-        for i, j in np.ndindex(wide.shape):
-            value = wide.iloc[i, j]
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        write_values(ax.imshow(wide, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower"), wide)
         ax.set_xticks(range(len(wide.columns)), [f"{x:g}" for x in wide.columns])
         ax.set_yticks(range(len(wide.index)), [f"{x:g}" for x in wide.index])
         ax.set(title=title, xlabel="separation at the end")

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from rhmlib.figures import write_values
+
 if TYPE_CHECKING:  # both load torch
     from rhmlib.slc_gramian import GradientView
     from rhmlib.slc_watch import View
@@ -37,7 +39,7 @@ def module_views(views: Sequence[View]) -> Figure:
         Above: predictions of all tuples in the plane of the two main components of the last step's. Below:
         soft codes q, a row a tuple, a column a code. Tuples are sorted and coloured by true parent.
     """
-    figure, axes = plt.subplots(2, len(views), figsize=(2.25 * len(views), 5.2), height_ratios=(1, 1.15))
+    figure, axes = plt.subplots(2, len(views), figsize=(1.5 * len(views), 3.9), height_ratios=(1, 1.15))
     cmap = plt.get_cmap("tab10")
     plane = _plane(views[-1].predictions)
     hard = np.eye(views[-1].codes.shape[1])[views[-1].codes.argmax(1)]
@@ -74,7 +76,7 @@ def code_tables(views: Sequence[View]) -> Figure:
     figure, axes = plt.subplots(
         levels,
         len(views),
-        figsize=(2.25 * len(views), 1.75 * levels),
+        figsize=(1.5 * len(views), 1.5 * levels),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -120,7 +122,7 @@ def gramians(views_of: Mapping[str, Sequence[GradientView]]) -> Figure:
     """
     columns = max(map(len, views_of.values()))
     figure, axes = plt.subplots(
-        len(views_of), columns, figsize=(2.9 * columns, 2.55 * len(views_of)), squeeze=False
+        len(views_of), columns, figsize=(0.5 + 2 * columns, 2.05 * len(views_of)), squeeze=False
     )
     for row, (name, views) in zip(axes, views_of.items(), strict=True):
         for ax, view in zip(row, views, strict=True):
@@ -135,11 +137,9 @@ def gramians(views_of: Mapping[str, Sequence[GradientView]]) -> Figure:
 
 def _gramian(ax: Axes, view: GradientView) -> None:
     cosines = view.cosines()
-    ax.imshow(cosines, cmap="RdBu", vmin=-1, vmax=1)
-    for i, j in np.argwhere(cosines != 0):
-        if i != j:
-            text = f"{cosines[i, j]:.2f}" if abs(cosines[i, j]) >= 0.005 else "≈0"
-            ax.text(j, i, text, ha="center", va="center", fontsize=8)
+    image = ax.imshow(cosines, cmap="RdBu", vmin=-1, vmax=1)
+    shown = np.where((cosines == 0) | np.eye(len(cosines), dtype=bool), np.nan, cosines)
+    write_values(image, shown, text=lambda x: f"{x:.2f}" if abs(x) >= 0.005 else "≈0", fontsize=8.5)
     norms = np.rint(np.log10(np.maximum(np.diag(view.gramian), 1e-300))).astype(int)
     ax.set_xticks(range(len(norms)), [f"$10^{{{x}}}$" for x in norms], fontsize=8)
     ax.set_yticks([])
@@ -173,16 +173,23 @@ def applied_weights(views_of: Mapping[str, Sequence[GradientView]]) -> Figure:
     ----------
     views_of : mapping of the variant's name to a sequence of GradientView
     """
+    rows = -(-len(views_of) // 2)
     figure, axes = plt.subplots(
-        1, len(views_of), figsize=(3.5 * len(views_of), 3.2), sharey=True, squeeze=False
+        rows, 2, figsize=(6.6, 0.6 + 2.2 * rows), sharex=True, sharey=True, squeeze=False
     )
+    for ax in axes.flat[len(views_of) :]:
+        ax.set_visible(False)
     colors = ("#0072B2", "#56B4E9", "#009E73", "#A6DCC9", "#CC79A7", "#E69F00")
-    for ax, (name, views) in zip(axes[0], views_of.items(), strict=True):
+    for ax, (name, views) in zip(axes.flat, views_of.items(), strict=False):
         weights = np.array([view.applied for view in views])
         steps = [view.step for view in views]
         for k, (label, color) in enumerate(zip(loss_names(weights.shape[1]), colors, strict=False)):
             ax.plot(steps, weights[:, k], color=color, label=label, linewidth=1.4)
-        ax.set(yscale="log", xlabel="step", title=name)
-    axes[0, 0].set_ylabel("weight (mean: 1)")
-    axes[0, -1].legend(fontsize=8.5)
+        ax.set(yscale="log", title=name.replace("\n", " "))
+    for ax in axes[-1]:
+        ax.set_xlabel("step")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("weight (mean: 1)")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]), handlelength=1.4)
     return figure

@@ -96,7 +96,15 @@ def _course(steps: NDArray[Any], accuracy: NDArray[np.float64], i: int) -> Figur
         ax.plot(steps, accuracy[:, level], color=color, label=f"level {level + 1}")
         ax.plot(steps[i], accuracy[i, level], "o", color=color, markersize=7, clip_on=False)
     ax.axvline(steps[i], color="0.4", linewidth=1)
-    ax.set_xscale("symlog", linthresh=max(1, steps[steps > 0].min(initial=steps[-1])), linscale=0.3)
+    linear = max(1, steps[steps > 0].min(initial=steps[-1]))
+    ax.set_xscale("symlog", linthresh=linear, linscale=0.3)
+    # Below the linear part's end there is room for 0 alone.
+    decades = 10.0 ** np.arange(int(np.log10(max(1, steps[-1]))) + 1)
+    powers, finer = (
+        x[(x >= linear) & (x <= steps[-1])] for x in (decades, np.outer(decades, (1, 2, 5)).ravel())
+    )
+    ticks = [0, *(powers if len(powers) > 1 else finer)]
+    ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     ax.set(xlim=(0, steps[-1]), ylim=(0, 1.03), xlabel="step", ylabel="accuracy")
     figure.legend(loc="center right", fontsize=9, handlelength=1.2)
     return figure

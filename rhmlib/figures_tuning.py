@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
+from rhmlib.figures import log_ticks
 from rhmlib.tuning import importances, searched, values_after
 
 _COLOR = "#0072B2"
@@ -63,7 +63,7 @@ def slices(table: pd.DataFrame, name: str, ax: Axes, *, runs: int | None = None)
         ax.set_xlim(-0.5, len(words) - 0.5)
     elif x.min() > 0 and x.max() >= 10 * x.min() and np.median(x) < _SMALL * x.max():
         ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        log_ticks(ax.xaxis)
     ax.set_xlabel(name)
 
 

@@ -31,12 +31,18 @@ def _box(
 
 
 def _arrow(
-    ax: Axes, start: _Point, end: _Point, color: str = _DARK, line: str = "-", bend: float = 0
+    ax: Axes,
+    start: _Point,
+    end: _Point,
+    color: str = _DARK,
+    line: str = "-",
+    bend: float = 0,
+    zorder: float = 3,
 ) -> None:
     style = {"arrowstyle": "-|>", "color": color, "lw": 1.3, "linestyle": line, "shrinkA": 0, "shrinkB": 0}
     if bend:
         style["connectionstyle"] = f"arc3,rad={bend}"
-    ax.annotate("", xy=end, xytext=start, arrowprops=style)
+    ax.annotate("", xy=end, xytext=start, arrowprops=style, zorder=zorder)
 
 
 def _blank(ax: Axes, xlim: _Point, ylim: _Point) -> None:
@@ -55,8 +61,8 @@ def module() -> Figure:
     -------
     Figure
     """
-    figure, ax = plt.subplots(figsize=(8.6, 4.3))
-    _row(ax, 2.6, "predictor", _BLUE, ["$W_1$\nkernel $s$, stride $s$", "$W_2$", "$W_3$"])
+    figure, ax = plt.subplots(figsize=(7.6, 4.1))
+    _row(ax, 2.6, "predictor", _BLUE, ["$W_1$\nkernel $s$,\nstride $s$", "$W_2$", "$W_3$"])
     _row(ax, 0.0, "clusterer", _GREEN, ["$V_1$", "$V_2$"])
     _shape(ax, (-1.2, 2.6), "$h^{(\\ell)}$", "$s^{L-\\ell} \\times d_h$")
     _shape(
@@ -86,7 +92,7 @@ def module() -> Figure:
 
 def _row(ax: Axes, y: float, name: str, color: str, layers: list[str]) -> None:
     """Draw the layers of a part between x = 0 and 8, with activations between and a softmax at the end."""
-    step = 2.6 if len(layers) == 3 else 2.2
+    step = 2.6 if len(layers) == 3 else 2.4
     ax.text(0.2, y + 0.78, name, color=color, fontsize=10, va="bottom", weight="bold")
     _arrow(ax, (-0.5, y), (0.1, y))
     for i, text in enumerate(layers):
@@ -122,7 +128,7 @@ def slices(s: int = 3, position: int = 1, d_h: int = 5) -> Figure:
     -------
     Figure
     """
-    figure, ax = plt.subplots(figsize=(8.2, 4.6))
+    figure, ax = plt.subplots(figsize=(7.2, 4.3))
     x = np.arange(s * s, dtype=float) + 0.6 * (np.arange(s * s) // s)
     _family(ax, x, s, position)
     heights = np.random.default_rng(3).dirichlet(np.full(d_h, 0.6), (s, s * s))
@@ -143,7 +149,7 @@ def slices(s: int = 3, position: int = 1, d_h: int = 5) -> Figure:
             ax.text(x[-1] + 0.75, y + 0.3, "enters the loss", va="center", fontsize=9, color=_BLUE)
     for i in range(s * s):
         if i // s != position:
-            _arrow(ax, (x[i], -0.4), (x[i], -2.1 - 1.15 * position + 0.86), _ORANGE, ":")
+            _arrow(ax, (x[i], -0.4), (x[i], -2.1 - 1.15 * position + 0.86), _ORANGE, ":", zorder=0.5)
     _blank(ax, (x[0] - 4.4, x[-1] + 3.4), (-2.4 - 1.15 * (s - 1), 2.5))
     return figure
 
@@ -168,6 +174,8 @@ def _family(ax: Axes, x: np.ndarray, s: int, position: int) -> None:
 
 def _histogram(ax: Axes, at: _Point, heights: np.ndarray, color: str) -> None:
     width = 0.8 / len(heights)
+    # White behind the bars: an arrow to another row passes below them.
+    ax.add_patch(Rectangle((at[0] - 0.45, at[1] - 0.1), 0.9, 0.85, color="white", lw=0, zorder=0.7))
     for k, height in enumerate(heights):
         ax.add_patch(
             Rectangle((at[0] - 0.4 + k * width, at[1]), 0.85 * width, 0.65 * height, color=color, lw=0)
@@ -187,7 +195,7 @@ def relatives() -> Figure:
     -------
     Figure
     """
-    figure, axes = plt.subplots(1, 4, figsize=(10.4, 3.1))
+    figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.9))
     panels: dict[str, Callable[[Axes], None]] = {
         "H-JEPA": _h_jepa,
         "V-JEPA 2.1": _v_jepa,

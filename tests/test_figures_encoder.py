@@ -75,8 +75,8 @@ def test_scores_are_drawn_against_strings_a_panel_a_level_and_a_line_an_m():
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (2.5, 3.4, "v m^3"),
-        (4.2, 5.5, "v m^(L+1)"),
+        (2.5, 3.4, "v m³"),
+        (4.2, 5.5, "v m⁵"),
         (2.5, 5.5, "both"),
         (3.3, 3.9, "neither; nearer to 3"),
     ],
@@ -120,5 +120,5 @@ def test_exponents_are_fitted_where_there_are_two_values_of_m():
     assert list(found) == [(8, 4)]
     assert found[8, 4].k.value == pytest.approx(3, abs=0.05)
     table = figures_encoder.collapse_table(found)
-    assert table.loc[(8, 4), "law"] == "v m^3"
+    assert table.loc[(8, 4), "law"] == "v m³"
     assert table.loc[(8, 4), "at L+1"] > table.loc[(8, 4), "spread at 3"]
