@@ -84,6 +84,8 @@ class Scale(_Closed):
     ----------
     table : str, optional
         Name of a table of results.
+    runs : str
+        Name of the scale of its sweep file whose runs count.
     where : dict
         Columns of the table and the value, or list of values, that its rows must have.
     chapter : str, optional
@@ -93,6 +95,7 @@ class Scale(_Closed):
     """
 
     table: str = ""
+    runs: str = "book"
     where: dict[str, Any] = {}
     chapter: str = ""
     text: str = ""
@@ -383,7 +386,7 @@ def describe_scale(scale: Scale, root: str | Path, folder: str | Path) -> str:
     """
     parts = []
     if scale.table:
-        table = results.read(scale.table, stale="keep", root=root)
+        table = results.read(scale.table, scale=scale.runs, stale="keep", root=root)
         parts.append(_shape(_chosen(table, scale.where, scale.table)))
     if scale.chapter:
         notebook = json.loads((Path(folder) / f"{scale.chapter}.ipynb").read_text(encoding="utf-8"))
