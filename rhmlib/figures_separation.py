@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from rhmlib.figures import level_color
+from rhmlib.figures import error_bars, level_color, log_ticks
 from rhmlib.looks import LOOKS, NAMES
 from rhmlib.staircases import MaskedStaircase
 
@@ -134,10 +134,10 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
         color = "0.5" if k == 0 else level_color(k, L)
         ax.axhline(height, color=color, linestyle="--", linewidth=1.2)
         text = "no rule" if k == 0 else "level 1" if k == 1 else f"levels 1 to {k}"
-        ax.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), color=color, fontsize=9,
+        ax.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), color="0.2", fontsize=9,
                     va="center", annotation_clip=False)  # fmt: skip
     ax.set(ylabel="test loss, nats", xscale="log")
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(ax.xaxis)
     for level, rows in table[table["level"] < L].groupby("level"):
         mean = rows.groupby("strings_seen")["synonym_score"].mean()
         below.plot(mean.index, mean, color=level_color(int(level), L), label=f"level {level}")
@@ -146,49 +146,48 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
     return figure
 
 
-def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) -> Figure:
+def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure:
     """Draw the strings that theory asks for, and the measured probes, against the size of the hidden block.
 
     Parameters
     ----------
     measured : DataFrame
-        Rows of `encoder` at one (v, m, L): checkpoints "best", columns objective, mask_block, level,
-        probe_accuracy.
+        Rows of `encoder` at one v and L and one n for each m: checkpoints "best", columns objective, m, n,
+        mask_block, level, probe_accuracy.
     needed : DataFrame
-        As :func:`rhmlib.block_theory.block_strings_needed` returns, of several grammars.
-    strings : float
-        P of the measured runs.
+        As :func:`rhmlib.block_theory.block_strings_needed` returns, of several grammars; and m.
 
     Returns
     -------
     Figure
-        Left: v m / signal, the most over the levels up to each; dashed: P. Right: the probe of level L-1,
-        by objective.
+        A row for each m. Left: v m / signal, the most over the levels up to each; dashed: the n that was run.
+        Right: the probe of level L-1, by objective.
     """
     L = int(measured["L"].iloc[0])
-    figure, (ax, right) = plt.subplots(1, 2, figsize=(8.6, 3.7))
-    for level, part in needed.groupby("level"):
-        found = np.exp(np.log(part["strings"]).groupby(part["block"]).mean())
-        ax.plot(found.index, found, marker="o", color=level_color(int(level), L), label=f"level {level}")
-    ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
-    ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                textcoords="offset points", fontsize=9, color="0.3")  # fmt: skip
-    ax.set(yscale="log", xlabel="hidden block $s^k$, $k$", ylabel="strings needed, $v m\\,/\\,$signal")
-    best = measured[(measured["checkpoint"] == "best") & (measured["level"] == L - 1)]
-    for objective, rows in best.groupby("objective"):
-        color, marker = LOOKS[str(objective)]
-        by = rows.groupby("mask_block")["probe_accuracy"]
-        right.errorbar(
-            by.mean().index,
-            by.mean(),
-            yerr=1.96 * by.sem(),
-            color=color,
-            marker=marker,
-            capsize=3,
-            label=NAMES[str(objective)],
-        )
-    right.set(xlabel="hidden block $s^k$, $k$", ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))
-    for each in (ax, right):
-        each.set_xticks(sorted(needed["block"].unique()))
+    rules = sorted(measured["m"].unique())
+    figure, axes = plt.subplots(
+        len(rules), 2, figsize=(8.6, 0.8 + 2.9 * len(rules)), sharex=True, squeeze=False
+    )
+    for (ax, right), m in zip(axes, rules, strict=True):
+        here, there = measured[measured["m"] == m], needed[needed["m"] == m]
+        for level, part in there.groupby("level"):
+            found = np.exp(np.log(part["strings"]).groupby(part["block"]).mean())
+            ax.plot(found.index, found, marker="o", color=level_color(int(level), L), label=f"level {level}")
+        strings = here["n"].iloc[0]
+        ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
+        ax.annotate("$P$ that was run", (0.98, strings), xycoords=("axes fraction", "data"), xytext=(0, -3),
+                    textcoords="offset points", fontsize=9, color="0.3", ha="right", va="top")  # fmt: skip
+        ax.set(yscale="log", ylabel=f"strings needed, $m = {m:g}$")
+        best = here[(here["checkpoint"] == "best") & (here["level"] == L - 1)]
+        for objective, rows in best.groupby("objective"):
+            color, marker = LOOKS[str(objective)]
+            by = rows.groupby("mask_block")["probe_accuracy"]
+            bars = error_bars(by.mean(), 1.96 * by.sem())
+            right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker,
+                           capsize=3, label=NAMES[str(objective)])  # fmt: skip
+        right.set(ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))
+    for each in axes[-1]:
+        each.set(xlabel="hidden block $s^k$, $k$", xticks=sorted(needed["block"].unique()))
+    for each in axes[0]:
         each.legend(fontsize=9)
     return figure

@@ -194,7 +194,13 @@ def test_costs_are_of_the_smallest_run_that_gets_there():
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
-    [(0.5, 0.9, "fewer"), (1.1, 2.0, "more"), (0.9, 1.1, "as many"), (np.nan, np.nan, "open")],
+    [
+        (0.5, 0.9, "fewer"),
+        (1.1, 2.0, "more"),
+        (0.9, 1.1, "as many"),
+        (1.003, 1.01, "as many"),
+        (np.nan, np.nan, "open"),
+    ],
 )
 def test_verdicts_are_read_off_intervals(low, high, words):
     assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
@@ -266,12 +272,17 @@ def test_losses_are_drawn_on_the_mean_staircase():
 
 
 def test_blocks_are_drawn_beside_what_theory_asks_for():
-    keys = itertools.product(("data2vec", "mlm"), (0, 1), (1, 2, 3), (0, 1))
-    measured = pd.DataFrame(keys, columns=["objective", "mask_block", "level", "grammar_seed"])
-    measured = measured.assign(L=3, checkpoint="best", probe_accuracy=0.9 - measured["mask_block"] / 4)
-    needed = pd.DataFrame(itertools.product((0, 2), (0, 1), (1, 2)), columns=["grammar", "block", "level"])
+    keys = itertools.product((3, 4), ("data2vec", "mlm"), (0, 1), (1, 2, 3), (0, 1))
+    measured = pd.DataFrame(keys, columns=["m", "objective", "mask_block", "level", "grammar_seed"])
+    measured = measured.assign(
+        L=3, n=measured["m"] * 25, checkpoint="best", probe_accuracy=0.9 - measured["mask_block"] / 4
+    )
+    keys = itertools.product((3, 4), (0, 2), (0, 1), (1, 2))
+    needed = pd.DataFrame(keys, columns=["m", "grammar", "block", "level"])
     needed["strings"] = 10.0 ** needed.sum(axis=1)
-    left, right = figures_separation.blocks_beside_theory(measured, needed, 100).axes
-    curves = [line.get_ydata() for line in left.lines if line.get_marker() == "o"]
-    assert np.allclose(curves, [[100, 1000], [1000, 10000]])
-    assert len(right.get_legend().get_texts()) == 2
+    axes = figures_separation.blocks_beside_theory(measured, needed).axes
+    for m, left in zip((3, 4), axes[::2], strict=True):
+        curves = [line.get_ydata() for line in left.lines if line.get_marker() == "o"]
+        assert np.allclose(curves, 10.0**m * np.array([[100, 1000], [1000, 10000]]))
+        assert [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == "--"] == [25 * m]
+    assert len(axes[1].get_legend().get_texts()) == 2
