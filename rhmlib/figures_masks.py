@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rhmlib.figures import error_bars
+from rhmlib.figures import error_bars, log_ticks
 
 # What is hidden at the rate: its name, colour and marker.
 _MASKS = {
@@ -50,10 +50,11 @@ def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) ->
         right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker, capsize=3,
                        label=name)  # fmt: skip
     ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
-    ax.annotate("$P$ that was run", (0.98, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                textcoords="offset points", fontsize=9, color="0.3", ha="right")  # fmt: skip
+    ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, -3),
+                textcoords="offset points", fontsize=9, color="0.3", va="top")  # fmt: skip
     level = int(measured["level"].iloc[0])
     ax.set(yscale="log", xlabel="rate of hidden tokens", ylabel=f"strings needed, level {level}")
+    log_ticks(ax.yaxis)
     right.set(xlabel="rate of hidden tokens", ylabel=f"probe, level {level}", ylim=(0, 1.03))
     ax.legend(title="hidden:", fontsize=9)
     return figure
