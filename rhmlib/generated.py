@@ -118,8 +118,6 @@ def _code(value: object) -> str:
 def _time(seconds: float) -> str:
     if seconds != seconds:
         return "unknown"
-    if seconds >= 100 * 3600:
-        return f"{seconds / 3600:,.0f}\u00a0h"
     return "<\u00a01\u00a0s" if seconds < 0.5 else sweeps.duration(seconds).replace(" ", "\u00a0")
 
 

@@ -47,17 +47,14 @@ def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFram
     if inputs not in ("true", "recovered"):
         raise ValueError(f'inputs must be "true" or "recovered". Found inputs={inputs!r}.')
     if name == "token_ilc":
-        table = table[_inputs(table) == inputs]
+        table = with_inputs(table, inputs)
     return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
 
 
-def true_inputs(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `token_ilc` whose levels below were given."""
-    return table[_inputs(table) == "true"]
-
-
-def _inputs(table: pd.DataFrame) -> pd.Series:
-    return table["inputs"].astype(str).str.lower()  # a table may have read "true" as a flag
+def with_inputs(table: pd.DataFrame, inputs: str) -> pd.DataFrame:
+    """Rows of `token_ilc` whose levels below were given ("true") or found by the learner ("recovered")."""
+    # A table may have read "true" as a flag.
+    return table[table["inputs"].astype(str).str.lower() == inputs]
 
 
 def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:

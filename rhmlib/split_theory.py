@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from rhmlib.belief_propagation import posterior
 from rhmlib.grammar import Grammar
 from rhmlib.split_masks import SplitMasking
+from rhmlib.staircases import block_laws
 from rhmlib.tax import strings_needed
 
 
@@ -54,18 +53,8 @@ def step_signals(
     if not (wanted.sum(1) == 1).all() or not mask[wanted].all():
         raise ValueError("asked must name one hidden token in each string. Found other numbers.")
     places = wanted.argmax(1)
-    laws = [_best(grammar, given, mask, places, k) for k in range(grammar.L + 1)]
+    laws = [block_laws(grammar, given, mask, places, k) for k in range(grammar.L + 1)]
     return np.array([((b - a) ** 2).sum(1).mean() for a, b in itertools.pairwise(laws)])
-
-
-def _best(
-    grammar: Grammar, tokens: NDArray[Any], hidden: NDArray[np.bool_], places: NDArray[np.intp], k: int
-) -> NDArray[np.float64]:
-    """Law of the token at each place, shape (n, v), given what is visible of its block of s**k."""
-    size = grammar.s**k
-    outside = np.arange(grammar.n_tokens) // size != (places // size)[:, None]
-    laws = posterior(grammar, tokens, hidden | outside, levels=[0]).tokens
-    return np.asarray(laws[np.arange(len(laws)), places])
 
 
 def split_strings_needed(

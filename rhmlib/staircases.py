@@ -79,21 +79,38 @@ def masked_staircase(grammar: Grammar, tokens: ArrayLike, masks: ArrayLike) -> M
     if hidden.dtype != bool or not hidden.any():
         raise ValueError(f"masks must be of dtype bool and hide something. Found dtype {hidden.dtype}.")
     strings, places = hidden.nonzero()
-    found = [_step(grammar, given[strings], hidden[strings], places, k) for k in range(grammar.L + 1)]
+    cases = given[strings], hidden[strings], places
+    found = [entropy(block_laws(grammar, *cases, k)) for k in range(grammar.L + 1)]
     mean = np.array([float(h.mean()) for h in found])
     error = np.array([float(h.std(ddof=1)) / math.sqrt(len(h)) if len(h) > 1 else math.inf for h in found])
     return MaskedStaircase(mean, error)
 
 
-def _step(
+def block_laws(
     grammar: Grammar, tokens: NDArray[Any], hidden: NDArray[np.bool_], places: NDArray[np.intp], k: int
 ) -> NDArray[np.float64]:
-    """Entropy of each masked token, shape (M,), given what is visible of its block of s**k."""
+    """Exact law of a token of each string, given what is visible of its block of s**k.
+
+    Parameters
+    ----------
+    grammar : Grammar
+    tokens : array of int, shape (M, s**L)
+    hidden : array of bool, shape (M, s**L)
+        True where a token is hidden.
+    places : array of int, shape (M,)
+        Which token of each string.
+    k : int
+        0 .. L.
+
+    Returns
+    -------
+    array of float64, shape (M, v)
+    """
     size = grammar.s**k
     outside = np.arange(grammar.n_tokens) // size != (places // size)[:, None]
     parts = []
     for start in range(0, len(tokens), _CHUNK):
         part = slice(start, start + _CHUNK)
         laws = posterior(grammar, tokens[part], hidden[part] | outside[part], levels=[0]).tokens
-        parts.append(entropy(laws[np.arange(len(laws)), places[part]]))
+        parts.append(laws[np.arange(len(laws)), places[part]])
     return np.concatenate(parts)

@@ -600,6 +600,8 @@ def _conclusion(outcome: Outcome) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time in the unit that suits it."""
+    if seconds >= 100 * 3600:
+        return f"{seconds / 3600:,.0f} h"
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
