@@ -36,6 +36,7 @@ LEARNERS = {
     "phases": "rhmlib.experiment_phases:PhasesExperiment",
     "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
+    "slc_counts": "rhmlib.experiment_slc_counts:SLCCountsExperiment",
     "split_masks": "rhmlib.experiment_split_masks:SplitMasksExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
     "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",
