@@ -7,8 +7,8 @@ from rhmlib.experiment_slc import SLCExperiment
 from rhmlib.experiment_slc_counts import SLCCountsExperiment
 
 SMALL = {
-    "v": 6, "m": 3, "L": 2, "n": 64, "n_replicas": 2, "steps": 200, "n_evaluations": 3, "n_val": 50, "n_test": 50,
-    "w_sep": 4.0, "device": "cpu", "grammar_seed": 0, "data_seed": 0, "model_seed": 0,
+    "v": 6, "m": 3, "L": 2, "n": 64, "n_replicas": 2, "steps": 200, "n_evaluations": 3, "n_val": 50,
+    "n_test": 50, "w_sep": 4.0, "device": "cpu", "grammar_seed": 0, "data_seed": 0, "model_seed": 0,
 }  # fmt: skip
 
 
