@@ -13,11 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import joblib
 
 from rhmlib import parameters, runner
 from rhmlib.chapters import Project, point_to_notebooks
@@ -88,6 +90,7 @@ def build(
     scale: str = "book",
     *,
     force: bool = False,
+    jobs: int | None = 1,
     progress: bool = True,
     say: Say = lambda line: None,
 ) -> str:
@@ -100,8 +103,10 @@ def build(
         ``"book"``, ``"quick"`` or the name of another file in ``params/``.
     force : bool
         Execute every chapter and read every page anew.
+    jobs : int, optional
+        Chapters that are executed at a time, a process each. None: the cores of this machine.
     progress : bool
-        Show a bar by cell.
+        Show a bar by cell, where chapters are executed one after the other.
     say : callable
         Gets a line about each step.
 
@@ -130,8 +135,8 @@ def build(
         return index
     pages = toc_pages(project)
     plans = _plans(work, pages)
-    for name, todo in plans.items():
-        outcome = runner.run(project, todo, force=force, progress=progress)
+    outcomes = _outcomes(project, list(plans.values()), force, jobs or joblib.cpu_count(), progress)
+    for name, outcome in zip(plans, outcomes, strict=True):
         took = f" ({outcome.seconds:.1f} s)" if outcome.seconds else ""
         say(f"{name}: {outcome.action}{took}")
     _mention_orphans(work, plans, say)
@@ -143,6 +148,18 @@ def build(
     named = sorted({path for todo in plans.values() for path in todo.fingerprint.files})
     _write_stamp(work, {"inputs": _inputs(work, named), "named": named, "navigation": navigation})
     return index
+
+
+def _outcomes(
+    project: Project, plans: Sequence[runner.Plan], force: bool, jobs: int, progress: bool
+) -> Iterator[runner.Outcome]:
+    """Bring the chapters up to date, several at a time where several are to be executed."""
+    if min(jobs, sum(force or runner.state(todo.output, todo.fingerprint) == "stale" for todo in plans)) < 2:
+        yield from (runner.run(project, todo, force=force, progress=progress) for todo in plans)
+        return
+    tasks = (joblib.delayed(runner.run)(project, todo, force=force, progress=False) for todo in plans)
+    # A task at a time: chapters differ in length.
+    yield from joblib.Parallel(jobs, return_as="generator", batch_size=1)(tasks)
 
 
 def _check_scale(work: Build) -> None:

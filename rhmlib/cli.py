@@ -101,13 +101,18 @@ def _values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 @app.command()
 @click.option("--scale", default="book", show_default=True, metavar="NAME", help="A file params/NAME.yaml.")
 @click.option("--force", is_flag=True, help="Execute every chapter and read every page anew.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Chapters executed at a time; default: the cores of this machine."
+)
 @click.option("--progress/--no-progress", default=None, help="A bar by cell; default: on a terminal.")
 @click.pass_context
-def build(context: click.Context, scale: str, force: bool, progress: bool | None) -> None:
+def build(context: click.Context, scale: str, force: bool, jobs: int | None, progress: bool | None) -> None:
     """Execute what changed and build the book's pages."""
     from rhmlib import build as builder
 
-    address = builder.build(_project(context), scale, force=force, progress=_bar(progress), say=click.echo)
+    address = builder.build(
+        _project(context), scale, force=force, jobs=jobs, progress=_bar(progress), say=click.echo
+    )
     click.echo(address)
 
 

@@ -429,6 +429,22 @@ def test_a_build_and_the_next(project, fake_kernel, fake_sphinx):
     assert fake_kernel == ["tiny"]
 
 
+def test_several_chapters_are_executed_at_a_time(project, fake_sphinx):
+    (project.book / "other.md").write_text(page("print(m)"))
+    (project.book / "third.md").write_text(page("1 / 0"))
+    toc = project.root / "_toc.yml"
+    toc.write_text(toc.read_text() + "- file: other\n")
+    _, lines = build(project, jobs=2)
+    assert [line.partition(" (")[0] for line in lines[:2]] == ["tiny: executed", "other: executed"]
+    assert source(code_cells(load(project.root / "executed" / "other.ipynb"))[-1]) == "print(m)"
+
+    toc.write_text(toc.read_text() + "- file: third\n")
+    (project.root / "params" / "book.yaml").write_text("tiny: {m: 4}\n")
+    with pytest.raises(runner.ChapterError, match="chapter 'third' failed in code cell 2: ZeroDivisionError"):
+        build(project, jobs=2)
+    assert load(project.root / "executed" / "tiny.ipynb")["metadata"]["rhm"]["parameters"]["m"] == 4
+
+
 def test_only_changed_pages_are_staged_again(project, fake_kernel, fake_sphinx):
     (project.book / "intro.md").write_text("# Intro\n\n{glue:text}`tiny.ipynb::x:s`\n")
     (project.book / "other.md").write_text("# Other\n")
