@@ -313,6 +313,12 @@ def first_separation(table: pd.DataFrame) -> Figure:
     return figure
 
 
+# Edge, face and size of the markers of settings.
+_SEED_MARKERS = (
+    (LEARNER_COLORS["slc"], LEARNER_COLORS["slc"], "black"), ("none", LEARNER_COLORS["slc"], "black"), (10, 7, 3.5),
+)  # fmt: skip
+
+
 def seeds_by_likeness(table: pd.DataFrame) -> Figure:
     """Draw the top level's accuracy of single grammars against how alike their two most similar latents are.
 
@@ -324,8 +330,8 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        A panel an m. Open markers are the first settings in order of appearance, filled ones the
-        second; a line joins the two of a grammar.
+        A panel an m. Markers of up to three settings, in order of appearance: large and open, filled,
+        small and black; a line joins those of a grammar.
     """
     names = list(table["settings"].unique())
     ms = sorted(table["m"].unique())
@@ -334,14 +340,14 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
         part = table[table["m"] == m]
         for _, pair in part.groupby("grammar_seed"):
             ax.plot(pair["likeness"], pair["hungarian_accuracy"], color="0.75", linewidth=0.8, zorder=1)
-        for name, fill, size in zip(names, ("none", LEARNER_COLORS["slc"]), (8, 5), strict=False):
+        for name, edge, fill, size in zip(names, *_SEED_MARKERS, strict=False):
             rows = part[part["settings"] == name]
             ax.plot(
                 rows["likeness"], rows["hungarian_accuracy"], "o", markerfacecolor=fill, markersize=size,
-                color=LEARNER_COLORS["slc"], linestyle="none", label=name, clip_on=False,
+                color=edge, linestyle="none", label=name, clip_on=False,
             )  # fmt: skip
         ax.axhline(0.95, color="0.6", linestyle=":", linewidth=1)
         ax.set(title=f"$m = {m}$", xlabel="largest similarity", ylim=(0.5, 1.0))
     axes[0, 0].set_ylabel("accuracy, top latent")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=9)
     return figure
