@@ -75,3 +75,23 @@ def block_strings_needed(grammar: Grammar, lift: pd.DataFrame) -> pd.DataFrame:
             most = max(most, own)
             rows.append({"block": block, "level": level, "own": own, "strings": most})
     return pd.DataFrame(rows)
+
+
+def blocks_of_grammars(lift: pd.DataFrame) -> pd.DataFrame:
+    """Do :func:`block_strings_needed` for many grammars.
+
+    Parameters
+    ----------
+    lift : DataFrame
+        Rows of the experiment `token_lift`.
+
+    Returns
+    -------
+    DataFrame
+        Its columns, and v, m, L and grammar_seed.
+    """
+    parts = []
+    for (v, m, s, L, seed), part in lift.groupby(["v", "m", "s", "L", "grammar_seed"]):
+        grammar = Grammar.random(v=int(v), m=int(m), s=int(s), L=int(L), seed=int(seed))
+        parts.append(block_strings_needed(grammar, part).assign(v=v, m=m, L=L, grammar_seed=seed))
+    return pd.concat(parts, ignore_index=True)

@@ -349,5 +349,7 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
         ax.axhline(0.95, color="0.6", linestyle=":", linewidth=1)
         ax.set(title=f"$m = {m}$", xlabel="largest similarity", ylim=(0.5, 1.0))
     axes[0, 0].set_ylabel("accuracy, top latent")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=9)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=9
+    )
     return figure

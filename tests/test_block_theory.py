@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rhmlib import Grammar
-from rhmlib.block_theory import block_strings_needed, outside_signal
+from rhmlib.block_theory import block_strings_needed, blocks_of_grammars, outside_signal
 from rhmlib.tax import block_mask, lift, lift_table, strings_needed
 
 GRAMMAR = Grammar.random(v=6, m=3, s=2, L=4, seed=3)
@@ -39,6 +39,19 @@ def test_hiding_more_takes_more_strings_and_levels_wait_for_the_ones_below():
     signal = table.query("mask == 'block' and size == 1 and level == 3")["signal"].iloc[0]
     assert row["own"] == strings_needed(GRAMMAR, signal)
     assert isinstance(found, pd.DataFrame)
+
+
+def test_each_grammar_has_its_own_signals():
+    shape = {"v": 6, "m": 3, "s": 2, "L": 4}
+    tables = {
+        seed: lift_table([Grammar.random(**shape, seed=seed)], rates=[], n=100, rng=np.random.default_rng(0))
+        for seed in (3, 5)
+    }
+    rows = pd.concat(part.assign(**shape, grammar_seed=seed) for seed, part in tables.items())
+    found = blocks_of_grammars(rows)
+    alone = block_strings_needed(GRAMMAR, tables[3])
+    pd.testing.assert_frame_equal(found[found["grammar_seed"] == 3][alone.columns], alone)
+    assert set(found["grammar_seed"]) == {3, 5}
 
 
 @pytest.mark.parametrize(("level", "block"), [(0, 1), (3, 2), (1, 4)])
