@@ -313,10 +313,12 @@ def first_separation(table: pd.DataFrame) -> Figure:
     return figure
 
 
-# Edge, face and size of the markers of settings.
+# Edges, faces and sizes of the markers of up to three settings.
 _SEED_MARKERS = (
-    (LEARNER_COLORS["slc"], LEARNER_COLORS["slc"], "black"), ("none", LEARNER_COLORS["slc"], "black"), (10, 7, 3.5),
-)  # fmt: skip
+    (LEARNER_COLORS["slc"], LEARNER_COLORS["slc"], "black"),
+    ("none", LEARNER_COLORS["slc"], "black"),
+    (10, 7, 3.5),
+)
 
 
 def seeds_by_likeness(table: pd.DataFrame) -> Figure:
