@@ -226,6 +226,7 @@ _PARAMETERS = (
     _number("w_sim", "weight of the similarity loss", low=0),
     _number("w_sep", "weight of the separation loss at the first step", low=0),
     _number("w_sep_end", "weight of the separation loss at the last step", low=0),
+    _number("count", "patches a code at which the last weight of separation is w_sep_end", above=0),
     _number("w_norm", "weight of the norm loss", low=0),
     _number("w_clust", "weight of the clustering losses as a whole", low=0),
     _integer("d_h", "codes a level", 2),
