@@ -154,12 +154,26 @@ def _outcomes(
     project: Project, plans: Sequence[runner.Plan], force: bool, jobs: int, progress: bool
 ) -> Iterator[runner.Outcome]:
     """Bring the chapters up to date, several at a time where several are to be executed."""
-    if min(jobs, sum(force or runner.state(todo.output, todo.fingerprint) == "stale" for todo in plans)) < 2:
+    stale = [force or runner.state(todo.output, todo.fingerprint) in ("missing", "stale") for todo in plans]
+    if min(jobs, sum(stale)) < 2:
         yield from (runner.run(project, todo, force=force, progress=progress) for todo in plans)
         return
-    tasks = (joblib.delayed(runner.run)(project, todo, force=force, progress=False) for todo in plans)
     # A task at a time: chapters differ in length.
-    yield from joblib.Parallel(jobs, return_as="generator", batch_size=1)(tasks)
+    found = joblib.Parallel(jobs, return_as="generator", batch_size=1)(
+        joblib.delayed(_attempt)(project, todo, force) for todo in plans
+    )
+    for outcome in found:
+        if isinstance(outcome, runner.ChapterError):
+            list(found)  # the other chapters are finished first
+            raise outcome
+        yield outcome
+
+
+def _attempt(project: Project, todo: runner.Plan, force: bool) -> runner.Outcome | runner.ChapterError:
+    try:
+        return runner.run(project, todo, force=force, progress=False)
+    except runner.ChapterError as error:
+        return error
 
 
 def _check_scale(work: Build) -> None:

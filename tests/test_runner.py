@@ -429,12 +429,13 @@ def test_a_build_and_the_next(project, fake_kernel, fake_sphinx):
     assert fake_kernel == ["tiny"]
 
 
-def test_several_chapters_are_executed_at_a_time(project, fake_sphinx):
+def test_several_chapters_are_executed_at_a_time(project, fake_sphinx, kernels):
     (project.book / "other.md").write_text(page("print(m)"))
     (project.book / "third.md").write_text(page("1 / 0"))
     toc = project.root / "_toc.yml"
     toc.write_text(toc.read_text() + "- file: other\n")
     _, lines = build(project, jobs=2)
+    assert kernels == []  # none in this process
     assert [line.partition(" (")[0] for line in lines[:2]] == ["tiny: executed", "other: executed"]
     assert source(code_cells(load(project.root / "executed" / "other.ipynb"))[-1]) == "print(m)"
 
