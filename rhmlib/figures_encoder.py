@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks
 from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 from rhmlib.looks import LOOKS, NAMES
+from rhmlib.trainings import longest
 
 
 def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
@@ -98,26 +99,6 @@ def levels_against(
     axes[0, 0].set(ylabel="probe accuracy", ylim=(0, 1.03))
     axes[0, -1].legend()
     return figure
-
-
-def better_decay(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Keep, for each setting, the runs with the weight decay that is better for the root in the mean.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With the checkpoints "best".
-    by : list of str
-        Columns of the settings.
-
-    Returns
-    -------
-    DataFrame
-    """
-    root = table[(table["checkpoint"] == "best") & (table["level"] == table["L"])]
-    mean = root.groupby([*by, "weight_decay"], as_index=False)["probe_accuracy"].mean()
-    best = mean.sort_values("probe_accuracy").groupby(by).tail(1)
-    return table.merge(best[[*by, "weight_decay"]], on=[*by, "weight_decay"])
 
 
 def objectives_beside(
@@ -365,7 +346,7 @@ def collapses(
     """
     found = {}
     root = best[best["level"] == best["L"]]
-    root = root[root["steps"] == root.groupby(["v", "m", "L"])["steps"].transform("max")]
+    root = longest(root, ["v", "m", "L"])
     for (v, L), part in root.groupby(["v", "L"]):
         if part["m"].nunique() > 1:
             curve_of = curves(part, by=["m"], metric="probe_accuracy")

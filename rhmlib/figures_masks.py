@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import gmean
 
 from rhmlib.figures import error_bars, log_ticks
 
@@ -43,7 +44,7 @@ def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) ->
     """
     figure, (ax, right) = plt.subplots(1, 2, figsize=(8.6, 3.9))
     for mask, (name, color, marker) in _MASKS.items():
-        mean = np.exp(np.log(_hidden(needed, mask).set_index("rate")["strings"]).groupby("rate").mean())
+        mean = _hidden(needed, mask).groupby("rate")["strings"].agg(gmean)
         ax.plot(mean.index, mean, color=color, marker=marker, linestyle="-", label=name)
         by = _hidden(measured, mask).groupby("rate")["probe_accuracy"]
         bars = error_bars(by.mean(), 1.96 * by.sem())

@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from scipy.stats import gmean
 
 from rhmlib.figures import error_bars, level_color, log_ticks
 from rhmlib.looks import LOOKS, NAMES
@@ -171,7 +172,7 @@ def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure
     for (ax, right), m in zip(axes, rules, strict=True):
         here, there = measured[measured["m"] == m], needed[needed["m"] == m]
         for level, part in there.groupby("level"):
-            found = np.exp(np.log(part["strings"]).groupby(part["block"]).mean())
+            found = part.groupby("block")["strings"].agg(gmean)
             ax.plot(found.index, found, marker="o", color=level_color(int(level), L), label=f"level {level}")
         strings = here["n"].iloc[0]
         ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from rhmlib import fits
-from rhmlib.figures_encoder import better_decay
 from rhmlib.looks import NAMES
+from rhmlib.trainings import better_decay, longest
 
 KEYS = ["objective", "v", "m", "L"]
 # Fewer grammars make no interval.
@@ -77,8 +77,7 @@ def _slc(table: pd.DataFrame) -> pd.DataFrame:
 def _encoder(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
     best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
-    best = best[best["level"] == best["L"]].sort_values("steps")
-    best = best.drop_duplicates([*KEYS, "n", "grammar_seed"], keep="last")  # the longest training
+    best = longest(best[best["level"] == best["L"]], [*KEYS, "n", "grammar_seed"])
     return best.assign(accuracy=best["probe_accuracy"])
 
 

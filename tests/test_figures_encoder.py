@@ -9,19 +9,6 @@ from rhmlib import figures_encoder, figures_tuning
 from rhmlib.fits import Collapse, Estimate
 
 
-def test_the_better_weight_decay_is_kept_for_each_setting():
-    rows = [
-        {"objective": "mlm", "k": k, "weight_decay": decay, "L": 2, "level": level, "checkpoint": checkpoint,
-         "probe_accuracy": score if level == 2 else 1 - score}
-        for k, decay, score in ((0, 0.3, 0.9), (0, 1.0, 0.5), (1, 0.3, 0.2), (1, 1.0, 0.4))
-        for level in (1, 2)
-        for checkpoint in ("best", "curve")
-    ]  # fmt: skip
-    kept = figures_encoder.better_decay(pd.DataFrame(rows), ["objective", "k"])
-    assert len(kept) == 8
-    assert dict(zip(kept["k"], kept["weight_decay"], strict=True)) == {0: 0.3, 1: 1.0}
-
-
 def test_ratios_of_thresholds():
     sizes = np.array([1.0, 2.0, 4.0, 8.0])
     early = np.array([[0.25, 0.75, 1.0, 1.0]] * 3)

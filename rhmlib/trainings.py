@@ -1,0 +1,42 @@
+"""Which of several trainings of one setting to show: by weight decay, by number of steps."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def better_decay(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Keep, for each setting, the runs with the weight decay that is better for the root in the mean.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the checkpoints "best".
+    by : list of str
+        Columns of the settings.
+
+    Returns
+    -------
+    DataFrame
+    """
+    root = table[(table["checkpoint"] == "best") & (table["level"] == table["L"])]
+    mean = root.groupby([*by, "weight_decay"], as_index=False)["probe_accuracy"].mean()
+    best = mean.sort_values("probe_accuracy").groupby(by).tail(1)
+    return table.merge(best[[*by, "weight_decay"]], on=[*by, "weight_decay"])
+
+
+def longest(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Keep, for each setting, the runs that were given the most steps.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of runs, with their `steps`.
+    by : list of str
+        Columns of the settings.
+
+    Returns
+    -------
+    DataFrame
+    """
+    return table[table["steps"] == table.groupby(by)["steps"].transform("max")]

@@ -1,0 +1,32 @@
+"""Which of several trainings of a setting is shown."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from rhmlib import trainings
+
+
+def test_the_better_weight_decay_is_kept_for_each_setting():
+    rows = [
+        {"objective": "mlm", "k": k, "weight_decay": decay, "L": 2, "level": level, "checkpoint": checkpoint,
+         "probe_accuracy": score if level == 2 else 1 - score}
+        for k, decay, score in ((0, 0.3, 0.9), (0, 1.0, 0.5), (1, 0.3, 0.2), (1, 1.0, 0.4))
+        for level in (1, 2)
+        for checkpoint in ("best", "curve")
+    ]  # fmt: skip
+    kept = trainings.better_decay(pd.DataFrame(rows), ["objective", "k"])
+    assert len(kept) == 8
+    assert dict(zip(kept["k"], kept["weight_decay"], strict=True)) == {0: 0.3, 1: 1.0}
+
+
+def test_the_longest_training_is_kept_for_each_setting():
+    rows = [
+        {"m": m, "n": n, "steps": steps, "level": level}
+        for m, n, steps in ((2, 8, 100), (2, 8, 200), (2, 16, 100), (3, 8, 50))
+        for level in (1, 2)
+    ]
+    kept = trainings.longest(pd.DataFrame(rows), ["m", "n"])
+    assert len(kept) == 6
+    found = kept[["m", "n", "steps"]].drop_duplicates().to_numpy().tolist()
+    assert found == [[2, 8, 200], [2, 16, 100], [3, 8, 50]]
