@@ -404,8 +404,8 @@ GROUPS = {
     "baselines contrastive multiscale stacked training probes probes_* encoder_probes phase_limits traces "
     "bench_learners",
     "runs": "experiments tree_settings experiment_* grids worker execution results sweeps audit tuning bench",
-    "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures widgets "
-    "widget_*",
+    "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
+    "widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",
 }
 
