@@ -341,12 +341,12 @@ def collapses(
     Returns
     -------
     dict of (v, L) to Collapse
-        With the rivals 2, 3, 4 and L+1. Where runs of one v, m and L had different numbers of steps, those
+        With the rivals 2, 3, 4 and L+1. Where runs of one v, m, L and n had different numbers of steps, those
         with the most.
     """
     found = {}
     root = best[best["level"] == best["L"]]
-    root = longest(root, ["v", "m", "L"])
+    root = longest(root, ["v", "m", "L", "n"])
     for (v, L), part in root.groupby(["v", "L"]):
         if part["m"].nunique() > 1:
             curve_of = curves(part, by=["m"], metric="probe_accuracy")
