@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ def sweep_file(name: str, root: str | Path | None = None) -> Path:
     return path
 
 
-def thresholds(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Strings at which the probe of each level reaches 90 %, with intervals.
+def thresholds(table: pd.DataFrame, rng: np.random.Generator, *, accuracy: float = ACCURACY) -> pd.DataFrame:
+    """Strings at which the probe of each level reaches an accuracy, with intervals.
 
     Parameters
     ----------
@@ -100,20 +101,23 @@ def thresholds(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         Rows of `bench` of one learner.
     rng : numpy.random.Generator
         Of the bootstrap.
+    accuracy : float
 
     Returns
     -------
     DataFrame
-        m, L, level, and `strings` and `multiple` (of v m^3), texts with 95 % intervals, or why there is none.
+        v, m, L, level, and `strings` and `multiple` (of v m^3), texts with 95 % intervals, or why there is
+        none.
     """
     rows = []
-    for (m, L, level), part in table.groupby(["m", "L", "level"]):
+    for (v, m, L, level), part in table.groupby(["v", "m", "L", "level"]):
         [curve] = fits.curves(part, by=["m"], metric="probe_accuracy").values()
-        found = fits.threshold(curve, ACCURACY, rng)
+        found = fits.threshold(curve, accuracy, rng)
         unit = curve.v * m**3
         multiple = fits.Estimate(found.value / unit, found.low / unit, found.high / unit)
         rows.append(
             {
+                "v": v,
                 "m": m,
                 "L": L,
                 "level": level,
@@ -148,21 +152,36 @@ def exponents(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        What is fitted, and the estimate with its interval, or why there is none.
+        What is fitted, and the estimate with its interval, or why there is none: the exponent of m at each
+        v and L; and, where there are three values at least, the change of log P* with each level of depth,
+        and the exponent of v.
     """
     found = {}
     for name, offset in (("level L-1", 1), ("root", 0)):
         rows = table[table["level"] == table["L"] - offset]
-        for L, part in rows.groupby("L"):
+        for where, part in _groups(rows, "v", "L"):
             curves = fits.curves(part, by=["m"], metric="probe_accuracy")
-            found[f"{name}, L={L}: exponent of m"] = str(fits.exponent(curves, ACCURACY, rng))
-        for m, part in rows.groupby("m"):
+            found[f"{name}, {where}: exponent of m"] = str(fits.exponent(curves, ACCURACY, rng))
+        for where, part in _groups(rows, "v", "m"):
             if part["L"].nunique() > 2:
                 curves = fits.curves(part, by=["L"], metric="probe_accuracy")
                 slope = fits.exponent(curves, ACCURACY, rng, variable=lambda key, _: key[0], log=False)
-                law = f" (tokens would pay {math.log(m):.2f})"
-                found[f"{name}, m={m}: log P* a level of depth"] = f"{slope}{law}"
+                law = f" (tokens would pay {math.log(part['m'].iloc[0]):.2f})"
+                found[f"{name}, {where}: log P* a level of depth"] = f"{slope}{law}"
+        for where, part in _groups(rows, "m", "L"):
+            if part["v"].nunique() > 2:
+                curves = fits.curves(part, by=["v"], metric="probe_accuracy")
+                power = fits.exponent(curves, ACCURACY, rng, variable=lambda _, curve: curve.v)
+                found[f"{name}, {where}: exponent of v"] = str(power)
     return found
+
+
+def _groups(rows: pd.DataFrame, *names: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Cut rows by settings, and say which: ``"v=8, L=3"``, without v where there is one alone."""
+    shown = [name for name in names if name != "v" or rows["v"].nunique() > 1]
+    for key, part in rows.groupby(list(names)):
+        given = dict(zip(names, key, strict=True))
+        yield ", ".join(f"{name}={given[name]}" for name in shown), part
 
 
 def summary(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -171,7 +190,7 @@ def summary(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Rows of `bench` or `bench_shipped`, of any number of learners, at one depth.
+        Rows of `bench` or `bench_shipped`, of any number of learners, at one v and depth.
     rng : numpy.random.Generator
         Of the bootstrap.
 
@@ -222,10 +241,10 @@ def report(path: Path, scale: str, root: str | Path | None = None) -> str:
     lines = [f"# {entry}, scale {scale}", "", f"Learns from {seen}.", ""]
     lines += ["Distinct strings at which a linear probe with few labels reads the latents of a level with"]
     lines += [f"{ACCURACY:.0%} accuracy (95 % intervals over grammars).", ""]
-    lines += markdown(thresholds(table, rng).set_index("m"))
+    lines += markdown(thresholds(table, rng).set_index("v"))
     fitted = pd.DataFrame({"estimate": exponents(table, rng)}).rename_axis("fit")
     lines += ["", *markdown(fitted)]
-    if table["L"].nunique() == 1:
+    if table["L"].nunique() == table["v"].nunique() == 1:
         own = summary(table, rng)
         shipped = _shipped(scale, rng, root)
         beside = own if shipped is None else pd.concat([own, shipped])

@@ -22,15 +22,19 @@ def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Checkpoints "curve" of runs that differ in their seeds and in `by` alone.
+        Checkpoints "curve" of runs that differ in their seeds and in `by` alone; and "untrained", if those
+        are to be drawn.
     by : str
         Column: a panel beside each other for each of its values.
 
     Returns
     -------
     Figure
+        Dotted: the untrained encoder.
     """
     L = int(table["L"].iloc[0])
+    bare = table[table["checkpoint"] == "untrained"]
+    table = table[table["checkpoint"] != "untrained"]
     panels = list(table.groupby(by, sort=False))
     figure, axes = plt.subplots(
         2, len(panels), figsize=(max(5.4, 3.7 * len(panels)), 5.4), sharex="col", sharey="row", squeeze=False
@@ -46,6 +50,8 @@ def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
                     ax.plot(run["strings_seen"], run[metric], color=color, linewidth=0.6, alpha=0.5)
                 mean = rows.groupby("strings_seen")[metric].mean()
                 ax.plot(mean.index, mean, color=color, label=f"level {level}")
+                before = bare.loc[(bare[by] == value) & (bare["level"] == level), metric].mean()
+                ax.axhline(before, color=color, linestyle=":", linewidth=1)
             ax.set_xscale("log")
             log_ticks(ax.xaxis)
         axes[0, column].set(title=NAMES.get(str(value), str(value)))

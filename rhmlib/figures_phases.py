@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,6 +21,7 @@ _TEACHERS = {
     "frozen": "never replaced",
     "average": "moving average",
 }
+_COLORS = {"phases": "#E69F00", "frozen": "#0072B2", "average": "#009E73"}
 _STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 
@@ -45,56 +46,112 @@ def levels_learnt(table: pd.DataFrame, bar: float) -> pd.DataFrame:
     return learnt.rename("levels").astype(int).reset_index()
 
 
-def levels_against_replacements(table: pd.DataFrame, bar: float) -> Figure:
-    """Draw synonym scores after each phase, and the number of levels learnt against replacements.
+def progress(tables: Sequence[pd.DataFrame], bars: Sequence[float]) -> pd.DataFrame:
+    """Tell what is learnt after how many steps, by teacher: means over grammars.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        Rows of :class:`rhmlib.experiment_phases.PhasesExperiment`; in each, phases are of one length.
+    bars : sequence of float
+        Scores from which a level counts, as in :func:`levels_learnt`.
+
+    Returns
+    -------
+    DataFrame
+        Index teacher, steps, from the end of the first phase on; columns: probes of level L-1 and of the
+        root, synonym scores of the levels, and numbers of levels.
+    """
+    rows = []
+    for table in tables:
+        L = int(table["L"].iloc[0])
+        keys = ["teacher", "phase"]
+        counts = {bar: levels_learnt(table, bar).groupby(keys)["levels"].mean() for bar in bars}
+        for (teacher, phase), part in table[table["phase"] > 0].groupby(keys):
+            probe, score = (part.groupby("level")[x].mean() for x in ("probe_accuracy", "synonym_score"))
+            row = {"teacher": _TEACHERS[teacher], "steps": int(part["step"].iloc[0])}
+            row |= {f"probe, level {L - 1}": probe[L - 1], "probe, root": probe[L]}
+            row |= {f"score, level {level}": score[level] for level in range(1, L)}
+            rows.append(row | {f"levels from {bar:g}": counts[bar][teacher, phase] for bar in bars})
+    return pd.DataFrame(rows).set_index(["teacher", "steps"]).sort_index()
+
+
+def levels_against_replacements(
+    table: pd.DataFrame, bars: Sequence[float], others: Sequence[pd.DataFrame] = ()
+) -> Figure:
+    """Draw synonym scores and probes after each phase, and the number of levels learnt.
 
     Parameters
     ----------
     table : DataFrame
         As in :func:`levels_learnt`, with the teachers "phases" and "frozen".
-    bar : float
-        Score at which a level counts.
+    bars : sequence of float
+        Scores from which a level counts.
+    others : sequence of DataFrame
+        More rows for the panel of the root against steps, with phases of another length.
 
     Returns
     -------
     Figure
-        Lines: means over grammars; points: single grammars. Dotted: one level in the first phase, and one
-        more for every replacement.
+        Above: synonym scores by teacher, and levels learnt against replacements, beside one level in the
+        first phase and one more for every replacement. Below: linear probes, and that of the root against
+        steps. Lines: means over grammars; points: single grammars.
     """
     L = int(table["L"].iloc[0])
-    names = [name for name in ("phases", "frozen") if name in set(table["teacher"])]
-    figure, axes = plt.subplots(1, len(names) + 1, figsize=(3.5 * (len(names) + 1), 3.6))
-    for ax, name in zip(axes, names, strict=False):
-        _scores(table[table["teacher"] == name], L, bar, ax)
-        ax.set(title=_TEACHERS[name], xlabel="phases done", ylim=(-0.08, 1.03))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].set(ylabel="synonym score")
-    axes[0].legend()
-    _count(levels_learnt(table, bar), L, axes[-1])
+    figure, axes = plt.subplots(2, 3, figsize=(10.8, 6.6))
+    for column, name in enumerate(("phases", "frozen")):
+        part = table[table["teacher"] == name]
+        _by_phase(part, "synonym_score", L, axes[0, column])
+        _by_phase(part, "probe_accuracy", L, axes[1, column])
+        for bar in bars:
+            axes[0, column].axhline(bar, color="0.6", linewidth=1, zorder=1)
+        axes[0, column].set(title=_TEACHERS[name])
+        axes[1, column].set(xlabel="phases done")
+    axes[0, 0].set(ylabel="synonym score")
+    axes[1, 0].set(ylabel="linear probe")
+    axes[1, 0].legend(loc="lower right")
+    _count({bar: levels_learnt(table, bar) for bar in bars}, L, axes[0, 2])
+    _root([table, *others], L, axes[1, 2])
     return figure
 
 
-def _scores(table: pd.DataFrame, L: int, bar: float, ax: Axes) -> None:
-    for level in range(1, L):
-        rows = table[table["level"] == level]
+def _by_phase(table: pd.DataFrame, metric: str, L: int, ax: Axes) -> None:
+    for level in range(1, L + 1):
+        rows = table[(table["level"] == level) & table[metric].notna()]
         color = level_color(level, L)
-        ax.plot(rows["phase"], rows["synonym_score"], "o", color=color, markersize=3, alpha=0.5)
-        mean = rows.groupby("phase")["synonym_score"].mean()
-        ax.plot(mean.index, mean, color=color, label=f"level {level}")
-    ax.axhline(bar, color="0.5", linestyle=":", linewidth=1)
+        ax.plot(rows["phase"], rows[metric], "o", color=color, markersize=3, alpha=0.5)
+        mean = rows.groupby("phase")[metric].mean()
+        ax.plot(mean.index, mean, color=color, label="root" if level == L else f"level {level}")
+    ax.set(ylim=(-0.08, 1.03))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _count(learnt: pd.DataFrame, L: int, ax: Axes) -> None:
-    phased = learnt[(learnt["teacher"] == "phases") & (learnt["phase"] > 0)]
-    replaced = phased["phase"] - 1  # before the phase that was just done
-    mean = phased["levels"].groupby(replaced).mean()
-    ax.plot(replaced, phased["levels"], "o", color="#E69F00", markersize=3, alpha=0.5)
-    ax.plot(mean.index, mean, color="#E69F00", label="data2vec")
-    at = np.arange(mean.index.max() + 1)
-    ax.plot(at, np.minimum(at + 1, L - 1), color="0.3", linestyle=":", label="one each")
+def _count(counts: Mapping[float, pd.DataFrame], L: int, ax: Axes) -> None:
+    last = 0
+    for (bar, learnt), style in zip(counts.items(), ("--", "-", "-."), strict=False):
+        phased = learnt[(learnt["teacher"] == "phases") & (learnt["phase"] > 0)]
+        replaced = phased["phase"] - 1  # before the phase that was just done
+        mean = phased["levels"].groupby(replaced).mean()
+        ax.plot(replaced, phased["levels"], "o", color="#E69F00", markersize=3, alpha=0.5)
+        ax.plot(mean.index, mean, style, color="#E69F00", label=f"score from {bar:g}")
+        last = max(last, int(mean.index.max()))
+    at = np.arange(last + 1)
+    ax.plot(at, np.minimum(at + 1, L - 1), color="0.3", linestyle=":", label="predicted")
     ax.set(xlabel="replacements of the teacher", ylabel="levels learnt", ylim=(-0.1, L - 0.7))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="lower right")
+
+
+def _root(tables: Sequence[pd.DataFrame], L: int, ax: Axes) -> None:
+    rows = pd.concat(tables)
+    rows = rows[rows["level"] == L]
+    for (name, words), marker in zip(_TEACHERS.items(), "so^", strict=True):
+        part = rows[rows["teacher"] == name].groupby("step")["probe_accuracy"].mean()
+        if len(part):
+            ax.plot(part.index, part, marker=marker, color=_COLORS[name], label=words)
+    ax.set(xlabel="steps", ylabel="linear probe, root", ylim=(-0.08, 1.03))
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.legend(loc="lower right")
 
 

@@ -111,25 +111,24 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
     Parameters
     ----------
     table : DataFrame
-        Rows "curve" of online runs of one shape, that differ in their seeds alone: grammar_seed, L,
-        level, strings_seen, loss, synonym_score.
+        Rows "curve" of online runs of one shape, that differ in their seeds and length alone: grammar_seed,
+        steps, L, level, strings_seen, loss, synonym_score.
     stairs : mapping of grammar_seed to MaskedStaircase
         Of the same grammars and mask rate.
 
     Returns
     -------
     Figure
-        Above: the loss, a line a grammar, and the mean step over grammars. Below: the synonym score of each
-        level below the root, mean over grammars.
+        Above: the loss, a line a run, and the mean step over grammars. Below: the synonym score of each
+        level below the root, mean over grammars; a dot where it first reaches one half.
     """
     L = int(table["L"].iloc[0])
     figure, (ax, below) = plt.subplots(
         2, 1, figsize=(6.4, 5.6), sharex=True, gridspec_kw={"height_ratios": (3, 2)}
     )
     first = table[table["level"] == 1].sort_values("strings_seen")
-    for seed, run in first.groupby("grammar_seed"):
-        ax.plot(run["strings_seen"], run["loss"], color="0.25", linewidth=1.2, alpha=0.8,
-                label="masked tokens" if seed == first["grammar_seed"].min() else None)  # fmt: skip
+    for _, run in first.groupby(["grammar_seed", "steps"]):
+        ax.plot(run["strings_seen"], run["loss"], color="0.25", linewidth=1.2, alpha=0.8)
     steps = np.mean([stairs[seed].mean for seed in sorted(first["grammar_seed"].unique())], axis=0)
     for k, height in enumerate(steps):
         color = "0.5" if k == 0 else level_color(k, L)
@@ -142,6 +141,8 @@ def loss_on_staircase(table: pd.DataFrame, stairs: Mapping[int, MaskedStaircase]
     for level, rows in table[table["level"] < L].groupby("level"):
         mean = rows.groupby("strings_seen")["synonym_score"].mean()
         below.plot(mean.index, mean, color=level_color(int(level), L), label=f"level {level}")
+        reached = mean[mean >= 0.5]
+        below.plot(reached.index[:1], reached[:1], marker="o", color=level_color(int(level), L))
     below.set(xlabel="strings seen", ylabel="synonym score", ylim=(-0.1, 1.03))
     below.legend(fontsize=9)
     return figure
@@ -186,6 +187,8 @@ def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure
             bars = error_bars(by.mean(), 1.96 * by.sem())
             right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker,
                            capsize=3, label=NAMES[str(objective)])  # fmt: skip
+        bare = here.loc[(here["checkpoint"] == "untrained") & (here["level"] == L - 1), "probe_accuracy"]
+        right.axhline(bare.mean(), color="0.5", linestyle=":", linewidth=1)
         right.set(ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))
     for each in axes[-1]:
         each.set(xlabel="hidden block $s^k$, $k$", xticks=sorted(needed["block"].unique()))

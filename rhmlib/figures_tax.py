@@ -8,7 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import gmean
 
+from rhmlib.figures import level_color, log_ticks
 from rhmlib.looks import LOOKS, NAMES
 
 
@@ -54,4 +56,34 @@ def thresholds_against_depth(
         ax.set(title=f"$m = {m}$", xlabel="depth, $L$", xticks=sorted(measured["L"].unique()), yscale="log")
     axes[0, 0].set_ylabel("strings, $P^*\\,/\\,v m^3$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def strings_by_mask(table: pd.DataFrame) -> Figure:
+    """Draw the strings v m / S that a learner which pools needs, by random masks and by place.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `token_lift` at one (v, m, L): m, L, level, mask, size, signal. Of the masks, "random" (size:
+        the rate) and "causal" (size: the place of the token in its subtree).
+
+    Returns
+    -------
+    Figure
+        In units of v m^3; geometric mean over grammars.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.7), sharey=True)
+    L = int(table["L"].iloc[0])
+    strings = table.assign(strings=1 / (table["signal"] * table["m"] ** 2))
+    labels = {"random": "rate of hidden tokens", "causal": "place of the predicted token"}
+    for ax, (mask, label) in zip(axes, labels.items(), strict=True):
+        for level, part in strings[strings["mask"] == mask].groupby("level"):
+            mean = part.groupby("size")["strings"].agg(gmean)
+            ax.plot(mean.index, mean, marker="o", color=level_color(int(level), L), label=f"level {level}")
+        ax.set(xlabel=label, yscale="log")
+        log_ticks(ax.yaxis)
+    axes[1].set_xticks(sorted(strings.loc[strings["mask"] == "causal", "size"].unique()))
+    axes[0].set_ylabel("strings $/\\,v m^3$")
+    axes[0].legend(fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""Schematics of the stacked network and of its relatives: one module, what it predicts, who predicts what."""
+"""Schematics of the stacked network, its relatives, and variants of data2vec: who predicts what from what."""
 
 from __future__ import annotations
 
@@ -262,3 +262,89 @@ def _slc(ax: Axes) -> None:
 def _predictor(ax: Axes, at: _Point) -> None:
     ax.scatter(*at, s=260, color=_BLUE, zorder=3)
     ax.text(*at, "p", color="white", ha="center", va="center", fontsize=9, zorder=4, style="italic")
+
+
+# ---------------------------------------------------------------- variants of data2vec
+
+
+def variants() -> Figure:
+    """Draw data2vec, a head a level, a stack and local contrast side by side: what is predicted from what.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(8.6, 3.0))
+    panels: dict[str, Callable[[Axes], None]] = {
+        "data2vec": _one_target,
+        "a head a level": _head_a_level,
+        "stack of data2vecs": _stack,
+        "local contrast": _contrast,
+    }
+    for ax, (name, draw) in zip(axes, panels.items(), strict=True):
+        draw(ax)
+        ax.set_title(name, fontsize=11)
+        _blank(ax, (-0.9, 4.1), (-0.75, 3.4))
+    return figure
+
+
+def _column(ax: Axes, x: float, color: str, word: str, levels: tuple[int, ...] = (0, 1, 2)) -> None:
+    """Draw levels from the tokens up, each fed by the one below."""
+    for k in levels:
+        _box(ax, (x, 1.5 * k), f"level {k}" if k else "tokens", color, (1.35, 0.5))
+        if k - 1 in levels:
+            _arrow(ax, (x, 1.5 * k - 1.2), (x, 1.5 * k - 0.3))
+    ax.text(x, -0.62, word, ha="center", fontsize=9, color=_DARK)
+
+
+def _mean(ax: Axes, at: _Point, levels: tuple[int, ...]) -> None:
+    """Draw a target: the mean over levels of the teacher."""
+    for k in levels:
+        _arrow(ax, (_TEACHER - 0.7, 1.5 * k), (at[0] + 0.12, at[1] + 0.08 * (1.5 * k - at[1])))
+    ax.scatter(*at, s=70, facecolor="white", edgecolor=_DARK, linewidth=1.3, zorder=4)
+
+
+def _one_target(ax: Axes) -> None:
+    _column(ax, _STUDENT, _GREEN, "student")
+    _column(ax, _TEACHER, _GREY, "teacher")
+    for k in range(3):
+        _arrow(ax, (0.72, 1.5 * k), (1.02, 1.5 + 0.2 * (k - 1)), _BLUE)
+    _predictor(ax, (1.2, 1.5))
+    _mean(ax, (2.05, 1.5), (0, 1, 2))
+    _arrow(ax, (1.42, 1.5), (1.9, 1.5), _BLUE, "--")
+
+
+def _head_a_level(ax: Axes) -> None:
+    _column(ax, _STUDENT, _GREEN, "student")
+    _column(ax, _TEACHER, _GREY, "teacher")
+    ax.plot([1.05, 1.05], [0, 3], color=_BLUE, lw=1.3)
+    for k in range(3):
+        ax.plot([0.72, 1.05], [1.5 * k, 1.5 * k], color=_BLUE, lw=1.3)
+        _arrow(ax, (1.05, 1.5 * k), (1.5, 1.5 * k), _BLUE)
+        _predictor(ax, (1.72, 1.5 * k))
+        _arrow(ax, (1.95, 1.5 * k), (2.48, 1.5 * k), _BLUE, "--")
+
+
+def _stack(ax: Axes) -> None:
+    _column(ax, _TEACHER, _GREY, "teacher")
+    for k in (1, 2):
+        y = 1.5 * k
+        _column(ax, _STUDENT, _GREEN, "modules" if k == 1 else "", (k,))
+        _arrow(ax, (_TEACHER - 0.7, y - 1.35), (0.25, y - 0.3), _GREEN)
+        _arrow(ax, (0.72, y), (0.98, y), _BLUE)
+        _predictor(ax, (1.2, y))
+        _mean(ax, (2.05, y - 0.3), (k - 1, k))
+        _arrow(ax, (1.41, y - 0.06), (1.9, y - 0.25), _BLUE, "--")
+
+
+def _contrast(ax: Axes) -> None:
+    for x, word in ((_STUDENT, "a node"), (_TEACHER, "its sibling")):
+        _column(ax, x, _GREEN, word)
+        ax.text(x, 2.18, "//", ha="center", va="center", fontsize=12, color=_ORANGE)
+    for k in (1, 2):
+        _arrow(ax, (0.72, 1.5 * k), (1.36, 1.5 * k), _BLUE)
+        _arrow(ax, (_TEACHER - 0.72, 1.5 * k), (1.84, 1.5 * k), _BLUE)
+        ax.scatter(1.6, 1.5 * k, s=260, color=_BLUE, zorder=3)
+        ax.text(
+            1.6, 1.5 * k, "$W$", color="white", ha="center", va="center", fontsize=9, zorder=4, style="italic"
+        )

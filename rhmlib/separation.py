@@ -75,10 +75,36 @@ def _slc(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _encoder(table: pd.DataFrame) -> pd.DataFrame:
+    best = _trained(table)
+    best = best[best["level"] == best["L"]]
+    return best.assign(accuracy=best["probe_accuracy"])
+
+
+def _trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The best checkpoints of tree encoders: the better weight decay of each size, the longest training."""
     rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
     best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
-    best = longest(best[best["level"] == best["L"]], [*KEYS, "n", "grammar_seed"])
-    return best.assign(accuracy=best["probe_accuracy"])
+    return longest(best, [*KEYS, "n", "grammar_seed"])
+
+
+def below_root(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs of the table `encoder` by a metric of level L-1, one row a run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.results.read` returns.
+    metric : str
+        Column, such as "synonym_score".
+
+    Returns
+    -------
+    DataFrame
+        Columns as those of :func:`deepest`; `accuracy` is the metric.
+    """
+    best = _trained(table)
+    best = best[best["level"] == best["L"] - 1]
+    return best.assign(accuracy=best[metric])[_COLUMNS].reset_index(drop=True)
 
 
 def _latent(table: pd.DataFrame) -> pd.DataFrame:
@@ -350,11 +376,31 @@ def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
     return table.apply(one, axis=1)
 
 
-def verdict(row: Mapping[str, float]) -> str:
-    """What a ratio says whose interval is shown with two decimals, in words: as many if that touches 1."""
+def verdict(row: Mapping[str, float], margin: float = 0.1) -> str:
+    """What a ratio says whose interval is shown with two decimals, in words.
+
+    An interval of three grammars is too narrow, and between sizes a factor of two apart a threshold is
+    interpolated. So a ratio must be clear of 1 by more than its interval says.
+
+    Parameters
+    ----------
+    row : mapping
+        With the ends `low` and `high` of the interval.
+    margin : float
+        Ratios from 1 / (1 + margin) to 1 + margin count as the same.
+
+    Returns
+    -------
+    str
+        "more strings" or "fewer strings" if all of the interval lies beyond the margin, "as many" if all
+        of it lies within, "undecided" if it crosses an end of the margin, "open" if there is none.
+    """
     low, high = round(row["low"], 2), round(row["high"], 2)
+    least, most = round(1 / (1 + margin), 2), round(1 + margin, 2)
     if np.isnan(low):
         return "open"
-    if low > 1:
+    if low > most:
         return "more strings"
-    return "fewer strings" if high < 1 else "as many, within the interval"
+    if high < least:
+        return "fewer strings"
+    return "as many" if least <= low and high <= most else "undecided"

@@ -222,18 +222,23 @@ def test_more_strings_than_there_are():
         settings("x:Y", n=33)
 
 
-def made_up_table(exponent):
-    """A learner that reaches 75 % at v m**exponent strings, at every depth."""
+def made_up_table(exponent, v=8, of_v=1):
+    """A learner that reaches 90 % at about v**of_v m**exponent strings, at every depth."""
     rows = []
     for m in (2, 3, 4):
         for depth in (3, 4, 5):
-            for n in np.geomspace(8, 8 * 4**5, 12):
+            for n in np.geomspace(v, v * 4**5, 12):
                 for seed in range(3):
-                    share = n / (8 * m**exponent * (1 + 0.05 * seed))
+                    share = n / (v**of_v * m**exponent * (1 + 0.05 * seed))
                     accuracy = 0.25 + 0.75 * share**2 / (share**2 + 0.154)
                     found = {"level": depth - 1, "probe_accuracy": accuracy}
-                    rows.append({"v": 8, "m": m, "L": depth, "n": n, "grammar_seed": seed, **found})
+                    rows.append({"v": v, "m": m, "L": depth, "n": n, "grammar_seed": seed, **found})
     return pd.DataFrame(rows)
+
+
+def first(text):
+    """The number that a text begins with."""
+    return float(text.split()[0].replace("\N{MINUS SIGN}", "-"))
 
 
 def test_exponents_are_those_that_were_put_in():
@@ -245,6 +250,20 @@ def test_exponents_are_those_that_were_put_in():
     assert len(table) == 9
     assert table["multiple"].str.match(r"[01]\.\d").all()
     assert table["strings"].str.contains(r"\[").all()
+    lower = bench.thresholds(made_up_table(3), np.random.default_rng(0), accuracy=0.75)["multiple"]
+    assert lower.map(first).to_numpy() == pytest.approx(0.58 * table["multiple"].map(first), rel=0.15)
+
+
+def test_symbols_and_depths_are_kept_apart_and_fitted_where_there_are_three():
+    table = pd.concat([made_up_table(3, v, of_v=1.25) for v in (4, 8, 32)])
+    assert len(bench.thresholds(table.query("L == 4"), np.random.default_rng(0))) == 9
+    table = table.query("m == 3 or v == 8 and L == 4")
+    found = bench.exponents(table, np.random.default_rng(0))
+    assert first(found["level L-1, m=3, L=4: exponent of v"]) == pytest.approx(1.25, abs=0.05)
+    assert first(found["level L-1, v=8, L=4: exponent of m"]) == pytest.approx(3, abs=0.05)
+    assert first(found["level L-1, v=32, m=3: log P* a level of depth"]) == pytest.approx(0, abs=0.01)
+    two = bench.exponents(table.query("v != 8"), np.random.default_rng(0))
+    assert not any("of v" in what for what in two)
 
 
 def test_a_summary_has_a_row_a_learner():

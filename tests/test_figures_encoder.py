@@ -109,3 +109,16 @@ def test_exponents_are_fitted_where_there_are_two_values_of_m():
     table = figures_encoder.collapse_table(found)
     assert table.loc[(8, 4), "law"] == "v m³"
     assert table.loc[(8, 4), "at L+1"] > table.loc[(8, 4), "spread at 3"]
+
+
+def test_levels_over_training_are_drawn_with_the_untrained_encoder():
+    rows = [
+        {"objective": name, "L": 2, "level": level, "grammar_seed": seed, "strings_seen": seen,
+         "checkpoint": "untrained" if seen == 0 else "curve", "synonym_score": 0.2,
+         "probe_accuracy": 0.1 * level if seen == 0 else 0.9}
+        for name in ("mlm", "data2vec") for level in (1, 2) for seed in (0, 1) for seen in (0, 10, 100)
+    ]  # fmt: skip
+    figure = figures_encoder.levels_over_training(pd.DataFrame(rows))
+    dotted = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert dotted == pytest.approx([0.1, 0.2])
+    assert min(line.get_xdata().min() for line in figure.axes[0].lines if line.get_linestyle() == "-") == 10

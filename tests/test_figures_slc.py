@@ -80,6 +80,12 @@ def test_maps_of_margins_and_bars_of_the_first_weight():
 def test_schematics_are_drawn():
     words = {text.get_text() for ax in schematics_slc.relatives().axes for text in ax.texts}
     assert {"student", "teacher", "cluster", "level 3"} <= words
+    four = schematics_slc.variants().axes
+    assert [ax.get_title() for ax in four] == [
+        "data2vec", "a head a level", "stack of data2vecs", "local contrast",
+    ]  # fmt: skip
+    heads = [sum(text.get_text() in ("p", "$W$") for text in ax.texts) for ax in four]
+    assert heads == [1, 3, 2, 2]
     assert schematics.slc().axes
     assert schematics_slc.module().axes
     (ax,) = schematics_slc.slices(s=2, position=0).axes

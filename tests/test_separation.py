@@ -196,14 +196,27 @@ def test_costs_are_of_the_smallest_run_that_gets_there():
     ("low", "high", "words"),
     [
         (0.5, 0.9, "fewer"),
-        (1.1, 2.0, "more"),
-        (0.9, 1.1, "as many"),
-        (1.003, 1.01, "as many"),
+        (1.11, 2.0, "more"),
+        (0.909, 1.1, "as many"),
+        (1.02, 1.07, "as many"),
+        (0.79, 0.93, "undecided"),
+        (0.9, 1.01, "undecided"),
+        (1.08, 1.4, "undecided"),
+        (0.5, 2.0, "undecided"),
         (np.nan, np.nan, "open"),
     ],
 )
 def test_verdicts_are_read_off_intervals(low, high, words):
     assert separation.verdict({"ratio": 1.0, "low": low, "high": high}).startswith(words)
+
+
+def test_the_margin_of_a_verdict_can_be_chosen():
+    row = {"ratio": 1.25, "low": 1.2, "high": 1.3}
+    assert [separation.verdict(row, margin) for margin in (0.1, 0.25, 0.5)] == [
+        "more strings",
+        "undecided",
+        "as many",
+    ]
 
 
 def test_two_grammars_make_no_interval():
@@ -261,13 +274,16 @@ def test_depths_are_drawn_in_units_of_vm3_with_points_only_where_known():
 def test_losses_are_drawn_on_the_mean_staircase():
     keys = [(seed, level, seen) for seed in (0, 1) for level in (1, 2) for seen in (10, 100)]
     table = pd.DataFrame(keys, columns=["grammar_seed", "level", "strings_seen"])
-    table = table.assign(L=2, loss=2 / table["strings_seen"], synonym_score=0.5)
+    table = table.assign(L=2, steps=5, loss=2 / table["strings_seen"])
+    table = table.assign(synonym_score=np.where(table["strings_seen"] < 100, 0.4, 0.6))
     stairs = {seed: MaskedStaircase(np.array([2.0, 1.0, 0.5]) + seed, np.zeros(3)) for seed in (0, 1)}
     figure = figures_separation.loss_on_staircase(table, stairs)
     ax, below = figure.axes
     assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [2.5, 1.5, 1.0]
     assert sum(line.get_linestyle() == "-" for line in ax.lines) == 2
-    assert len(below.lines) == 1  # none of the root
+    curve, dot = below.lines  # none of the root
+    assert curve.get_ydata().tolist() == pytest.approx([0.4, 0.6])
+    assert dot.get_xdata().tolist() == [100]
     figure.canvas.draw()
 
 
@@ -286,3 +302,29 @@ def test_blocks_are_drawn_beside_what_theory_asks_for():
         assert np.allclose(curves, 10.0**m * np.array([[100, 1000], [1000, 10000]]))
         assert [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == "--"] == [25 * m]
     assert len(axes[1].get_legend().get_texts()) == 2
+
+
+def test_the_level_below_the_root_is_read_off_the_longest_training():
+    rows = [
+        {"objective": "mlm", "architecture": "tree", "v": 4, "m": 2, "L": 3, "n": 32, "grammar_seed": seed,
+         "weight_decay": 1.0, "steps": steps, "mask_block": np.nan, "checkpoint": checkpoint, "level": level,
+         "probe_accuracy": 0.5, "synonym_score": level + seed / 10 + steps / 1000, "strings_seen": 1,
+         "seconds": 1.0}
+        for seed in (0, 1) for steps in (100, 200) for level in (1, 2, 3) for checkpoint in ("best", "last")
+    ]  # fmt: skip
+    found = separation.below_root(pd.DataFrame(rows), "synonym_score")
+    assert found["accuracy"].tolist() == pytest.approx([2.2, 2.3])
+
+
+def test_strings_are_drawn_against_masks():
+    rows = [
+        {"m": 2, "L": 3, "level": level, "mask": mask, "size": size, "grammar_seed": seed, "signal": signal}
+        for level in (1, 2)
+        for mask, size in (("random", 0.0), ("random", 1.0), ("causal", 0), ("causal", 1), ("block", 0))
+        for seed, signal in ((0, 0.25), (1, 1.0))
+    ]
+    figure = figures_tax.strings_by_mask(pd.DataFrame(rows))
+    for ax in figure.axes:
+        assert len(ax.lines) == 2
+        assert all(line.get_ydata() == pytest.approx([0.5, 0.5]) for line in ax.lines)
+    figure.canvas.draw()
