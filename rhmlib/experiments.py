@@ -35,6 +35,7 @@ LEARNERS = {
     "latent": "rhmlib.experiment_latent:LatentExperiment",
     "phases": "rhmlib.experiment_phases:PhasesExperiment",
     "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
+    "synonym_blocks": "rhmlib.experiment_synonym_blocks:SynonymBlocksExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "slc_counts": "rhmlib.experiment_slc_counts:SLCCountsExperiment",
     "split_masks": "rhmlib.experiment_split_masks:SplitMasksExperiment",

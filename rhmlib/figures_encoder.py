@@ -332,6 +332,42 @@ def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -
     return figure
 
 
+def scores_of_blocks(table: pd.DataFrame) -> Figure:
+    """Draw the synonym score of each level in each block after training, a panel a number of strings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `synonym_blocks` of one shape: n_over_vm3, L, level, block, step, grammar_seed, synonym_score.
+
+    Returns
+    -------
+    Figure
+        Mean and range over grammars. Dotted: the untrained encoder. The last block is the end: what the
+        head reads.
+    """
+    L, sizes = int(table["L"].iloc[0]), sorted(table["n_over_vm3"].unique())
+    figure, axes = plt.subplots(
+        1, len(sizes), figsize=(0.8 + 2.8 * len(sizes), 3.4), sharey=True, squeeze=False
+    )
+    for ax, size in zip(axes[0], sizes, strict=True):
+        part = table[table["n_over_vm3"] == size]
+        for level, rows in part.groupby("level"):
+            color = level_color(int(level), L)
+            after = rows[rows["step"] == rows["step"].max()].groupby("block")["synonym_score"]
+            mean = after.mean()
+            ax.plot(mean.index + 1, mean, marker="o", color=color, label=f"level {level}")
+            ax.fill_between(mean.index + 1, after.min(), after.max(), color=color, alpha=0.18, linewidth=0)
+            before = rows[rows["step"] == 0].groupby("block")["synonym_score"].mean()
+            ax.plot(before.index + 1, before, color=color, linestyle=":", linewidth=1)
+        ticks = sorted(part["block"].unique() + 1)
+        ax.set(title=f"$P = {size:g}\\,v m^3$", xlabel="block")
+        ax.set_xticks(ticks, [*(f"{k}" for k in ticks[:-1]), "end"])
+    axes[0, 0].set(ylabel="synonym score", ylim=(-0.1, 1.03))
+    axes[0, 0].legend(fontsize=9)
+    return figure
+
+
 def collapses(
     best: pd.DataFrame, rng: np.random.Generator, *, n_bootstrap: int = 200
 ) -> dict[tuple[int, int], Collapse]:

@@ -122,3 +122,19 @@ def test_levels_over_training_are_drawn_with_the_untrained_encoder():
     dotted = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert dotted == pytest.approx([0.1, 0.2])
     assert min(line.get_xdata().min() for line in figure.axes[0].lines if line.get_linestyle() == "-") == 10
+
+
+def test_the_scores_of_blocks_are_drawn_after_and_before_training():
+    rows = [
+        {"n_over_vm3": size, "L": 3, "level": level, "block": block, "step": step, "grammar_seed": seed,
+         "synonym_score": 0.0 if step == 0 else 0.1 * level + 0.2 * block + 0.01 * seed}
+        for size in (2.0, 6.0) for level in (1, 2) for block in (0, 1)
+        for step in (0, 5, 10) for seed in (0, 2)
+    ]  # fmt: skip
+    figure = figures_encoder.scores_of_blocks(pd.DataFrame(rows))
+    assert [ax.get_title() for ax in figure.axes] == ["$P = 2\\,v m^3$", "$P = 6\\,v m^3$"]
+    solid = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    assert [line.get_ydata().tolist() for line in solid] == [
+        pytest.approx([0.11, 0.31]), pytest.approx([0.21, 0.41])
+    ]  # fmt: skip
+    assert solid[0].get_xdata().tolist() == [1, 2]
