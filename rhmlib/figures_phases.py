@@ -132,8 +132,8 @@ def _count(counts: Mapping[float, pd.DataFrame], L: int, ax: Axes) -> None:
         phased = learnt[(learnt["teacher"] == "phases") & (learnt["phase"] > 0)]
         replaced = phased["phase"] - 1  # before the phase that was just done
         mean = phased["levels"].groupby(replaced).mean()
-        ax.plot(replaced, phased["levels"], "o", color="#E69F00", markersize=3, alpha=0.5)
-        ax.plot(mean.index, mean, style, color="#E69F00", label=f"score from {bar:g}")
+        ax.plot(replaced, phased["levels"], "o", color=_COLORS["phases"], markersize=3, alpha=0.5)
+        ax.plot(mean.index, mean, style, color=_COLORS["phases"], label=f"score from {bar:g}")
         last = max(last, int(mean.index.max()))
     at = np.arange(last + 1)
     ax.plot(at, np.minimum(at + 1, L - 1), color="0.3", linestyle=":", label="predicted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -186,6 +186,8 @@ def _histogram(ax: Axes, at: _Point, heights: np.ndarray, color: str) -> None:
 # ---------------------------------------------------------------- relatives (Fig. 6)
 
 _STUDENT, _TEACHER = 0.0, 3.2
+_ABOVE_TOKENS = {k: f"level {k + 1}" for k in range(3)}
+_FROM_TOKENS = {0: "tokens", 1: "level 1", 2: "level 2"}
 
 
 def relatives() -> Figure:
@@ -195,13 +197,13 @@ def relatives() -> Figure:
     -------
     Figure
     """
-    figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.9))
-    panels: dict[str, Callable[[Axes], None]] = {
-        "H-JEPA": _h_jepa,
-        "V-JEPA 2.1": _v_jepa,
-        "Bootleg": _bootleg,
-        "SLC": _slc,
-    }
+    panels = {"H-JEPA": _h_jepa, "V-JEPA 2.1": _v_jepa, "Bootleg": _bootleg, "SLC": _slc}
+    return _side_by_side(panels, height=2.9)
+
+
+def _side_by_side(panels: Mapping[str, Callable[[Axes], None]], *, height: float) -> Figure:
+    """Draw a panel for each title."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(8.6, height))
     for ax, (name, draw) in zip(axes, panels.items(), strict=True):
         draw(ax)
         ax.set_title(name, fontsize=11)
@@ -209,14 +211,19 @@ def relatives() -> Figure:
     return figure
 
 
-def _towers(ax: Axes, *, levels: int = 3, teacher: bool = True) -> None:
-    """Draw the levels of the student (left) and of its teacher (right), each fed by the one below."""
-    for x, color, word in ((_STUDENT, _GREEN, "student"), (_TEACHER, _GREY, "teacher"))[: 1 + teacher]:
-        for k in range(levels):
-            _box(ax, (x, 1.5 * k), f"level {k + 1}", color, (1.35, 0.5))
-            if k:
-                _arrow(ax, (x, 1.5 * k - 1.2), (x, 1.5 * k - 0.3))
-        ax.text(x, -0.62, word, ha="center", fontsize=9, color=_DARK)
+def _towers(ax: Axes, names: Mapping[int, str] = _ABOVE_TOKENS) -> None:
+    """Draw the levels of the student (left) and of its teacher (right)."""
+    _column(ax, _STUDENT, _GREEN, "student", names)
+    _column(ax, _TEACHER, _GREY, "teacher", names)
+
+
+def _column(ax: Axes, x: float, color: str, word: str, names: Mapping[int, str]) -> None:
+    """Draw levels, named by their height, each fed by the one below."""
+    for k, name in names.items():
+        _box(ax, (x, 1.5 * k), name, color, (1.35, 0.5))
+        if k - 1 in names:
+            _arrow(ax, (x, 1.5 * k - 1.2), (x, 1.5 * k - 0.3))
+    ax.text(x, -0.62, word, ha="center", fontsize=9, color=_DARK)
 
 
 def _h_jepa(ax: Axes) -> None:
@@ -259,9 +266,9 @@ def _slc(ax: Axes) -> None:
     ax.text(_TEACHER, -0.62, "teacher", ha="center", fontsize=9, color=_DARK)
 
 
-def _predictor(ax: Axes, at: _Point) -> None:
+def _predictor(ax: Axes, at: _Point, letter: str = "p") -> None:
     ax.scatter(*at, s=260, color=_BLUE, zorder=3)
-    ax.text(*at, "p", color="white", ha="center", va="center", fontsize=9, zorder=4, style="italic")
+    ax.text(*at, letter, color="white", ha="center", va="center", fontsize=9, zorder=4, style="italic")
 
 
 # ---------------------------------------------------------------- variants of data2vec
@@ -274,27 +281,13 @@ def variants() -> Figure:
     -------
     Figure
     """
-    figure, axes = plt.subplots(1, 4, figsize=(8.6, 3.0))
-    panels: dict[str, Callable[[Axes], None]] = {
+    panels = {
         "data2vec": _one_target,
         "a head a level": _head_a_level,
         "stack of data2vecs": _stack,
         "local contrast": _contrast,
     }
-    for ax, (name, draw) in zip(axes, panels.items(), strict=True):
-        draw(ax)
-        ax.set_title(name, fontsize=11)
-        _blank(ax, (-0.9, 4.1), (-0.75, 3.4))
-    return figure
-
-
-def _column(ax: Axes, x: float, color: str, word: str, levels: tuple[int, ...] = (0, 1, 2)) -> None:
-    """Draw levels from the tokens up, each fed by the one below."""
-    for k in levels:
-        _box(ax, (x, 1.5 * k), f"level {k}" if k else "tokens", color, (1.35, 0.5))
-        if k - 1 in levels:
-            _arrow(ax, (x, 1.5 * k - 1.2), (x, 1.5 * k - 0.3))
-    ax.text(x, -0.62, word, ha="center", fontsize=9, color=_DARK)
+    return _side_by_side(panels, height=3.0)
 
 
 def _mean(ax: Axes, at: _Point, levels: tuple[int, ...]) -> None:
@@ -305,8 +298,7 @@ def _mean(ax: Axes, at: _Point, levels: tuple[int, ...]) -> None:
 
 
 def _one_target(ax: Axes) -> None:
-    _column(ax, _STUDENT, _GREEN, "student")
-    _column(ax, _TEACHER, _GREY, "teacher")
+    _towers(ax, _FROM_TOKENS)
     for k in range(3):
         _arrow(ax, (0.72, 1.5 * k), (1.02, 1.5 + 0.2 * (k - 1)), _BLUE)
     _predictor(ax, (1.2, 1.5))
@@ -315,8 +307,7 @@ def _one_target(ax: Axes) -> None:
 
 
 def _head_a_level(ax: Axes) -> None:
-    _column(ax, _STUDENT, _GREEN, "student")
-    _column(ax, _TEACHER, _GREY, "teacher")
+    _towers(ax, _FROM_TOKENS)
     ax.plot([1.05, 1.05], [0, 3], color=_BLUE, lw=1.3)
     for k in range(3):
         ax.plot([0.72, 1.05], [1.5 * k, 1.5 * k], color=_BLUE, lw=1.3)
@@ -326,10 +317,10 @@ def _head_a_level(ax: Axes) -> None:
 
 
 def _stack(ax: Axes) -> None:
-    _column(ax, _TEACHER, _GREY, "teacher")
+    _column(ax, _TEACHER, _GREY, "teacher", _FROM_TOKENS)
     for k in (1, 2):
         y = 1.5 * k
-        _column(ax, _STUDENT, _GREEN, "modules" if k == 1 else "", (k,))
+        _column(ax, _STUDENT, _GREEN, "modules" if k == 1 else "", {k: _FROM_TOKENS[k]})
         _arrow(ax, (_TEACHER - 0.7, y - 1.35), (0.25, y - 0.3), _GREEN)
         _arrow(ax, (0.72, y), (0.98, y), _BLUE)
         _predictor(ax, (1.2, y))
@@ -339,12 +330,9 @@ def _stack(ax: Axes) -> None:
 
 def _contrast(ax: Axes) -> None:
     for x, word in ((_STUDENT, "a node"), (_TEACHER, "its sibling")):
-        _column(ax, x, _GREEN, word)
+        _column(ax, x, _GREEN, word, _FROM_TOKENS)
         ax.text(x, 2.18, "//", ha="center", va="center", fontsize=12, color=_ORANGE)
     for k in (1, 2):
         _arrow(ax, (0.72, 1.5 * k), (1.36, 1.5 * k), _BLUE)
         _arrow(ax, (_TEACHER - 0.72, 1.5 * k), (1.84, 1.5 * k), _BLUE)
-        ax.scatter(1.6, 1.5 * k, s=260, color=_BLUE, zorder=3)
-        ax.text(
-            1.6, 1.5 * k, "$W$", color="white", ha="center", va="center", fontsize=9, zorder=4, style="italic"
-        )
+        _predictor(ax, (1.6, 1.5 * k), "$W$")
