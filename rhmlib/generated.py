@@ -401,8 +401,8 @@ GROUPS = {
     "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax block_theory "
     "lifting likeness staircases",
     "learners": "ilc ilc_steps token_ilc slc slc_gramian slc_watch encoders objectives data2vec data2vec_* "
-    "baselines contrastive multiscale stacked training probes probes_* encoder_probes phase_limits traces "
-    "bench_learners",
+    "baselines contrastive multiscale stacked plain_* training probes probes_* encoder_probes phase_limits "
+    "traces bench_learners",
     "runs": "experiments tree_settings experiment_* grids worker execution results sweeps audit tuning bench",
     "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
     "widgets widget_*",

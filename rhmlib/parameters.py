@@ -186,6 +186,7 @@ _PARAMETERS = (
     _number("limit_minutes", "minutes after which no new run is started", above=0),
     # training by gradient
     _integer("steps", "optimiser steps", 1),
+    _integer("repeats", "rounds of a timing", 1),
     _integer("epochs", "passes over the training set", 1),
     _integer("batch_size", "strings in a batch", 1),
     _integer("n_replicas", "independent models trained side by side", 1),
