@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks
 from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
 from rhmlib.looks import LOOKS, NAMES
-from rhmlib.trainings import longest
 
 
 def levels_over_training(table: pd.DataFrame, by: str = "objective") -> Figure:
@@ -150,6 +149,36 @@ def objectives_beside(
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     order = [name for name in NAMES.values() if name in handles]
     figure.legend([handles[name] for name in order], order, loc="outside right center", fontsize=9)
+    return figure
+
+
+def encoders_beside(parts: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the root's probe and the synonyms of the level below it against P / (v m^3), a line an encoder.
+
+    Parameters
+    ----------
+    parts : mapping of str to DataFrame
+        By name, checkpoints "best" at one v, m and L, of several n.
+
+    Returns
+    -------
+    Figure
+        Means, and the range over grammars. The dotted line is at 75 %.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.7), sharex=True)
+    for (name, part), style, marker in zip(parts.items(), ("-", "--", ":"), ("o", "s", "D"), strict=False):
+        L = int(part["L"].iloc[0])
+        for ax, level, metric in ((axes[0], L, "probe_accuracy"), (axes[1], L - 1, "synonym_score")):
+            found = part[part["level"] == level].groupby("n_over_vm3")[metric].agg(["mean", "min", "max"])
+            color = LEARNER_COLORS["data2vec"]
+            ax.plot(found.index, found["mean"], linestyle=style, marker=marker, color=color, label=name)
+            ax.fill_between(found.index, found["min"], found["max"], color=color, alpha=0.12)
+            ax.set(xlabel="$P\\,/\\,v m^3$", ylim=(min(0, found["min"].min() - 0.03), 1.03))
+    axes[0].axhline(0.75, color="0.5", linestyle=":", linewidth=1)
+    axes[0].set_xscale("log", base=2)
+    axes[0].set(ylabel="root accuracy")
+    axes[1].set(ylabel="synonym score, level $L-1$")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(parts))
     return figure
 
 
@@ -376,19 +405,17 @@ def collapses(
     Parameters
     ----------
     best : DataFrame
-        Checkpoints "best" of one objective.
+        Checkpoints "best" of one objective, one training a run (see :func:`rhmlib.trainings.longest`).
     rng : numpy.random.Generator
     n_bootstrap : int
 
     Returns
     -------
     dict of (v, L) to Collapse
-        With the rivals 2, 3, 4 and L+1. Where runs of one v, m, L and n had different numbers of steps, those
-        with the most.
+        With the rivals 2, 3, 4 and L+1.
     """
     found = {}
     root = best[best["level"] == best["L"]]
-    root = longest(root, ["v", "m", "L", "n"])
     for (v, L), part in root.groupby(["v", "L"]):
         if part["m"].nunique() > 1:
             curve_of = curves(part, by=["m"], metric="probe_accuracy")

@@ -40,3 +40,23 @@ def longest(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     DataFrame
     """
     return table[table["steps"] == table.groupby(by)["steps"].transform("max")]
+
+
+def last_gain(table: pd.DataFrame, by: list[str], metric: str = "probe_accuracy") -> pd.Series:
+    """What the last evaluation of a training added, in the mean over its runs: near 0 at a plateau.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of one level, checkpoint "curve", with `step`, `grammar_seed` and the metric.
+    by : list of str
+        Columns of the settings.
+    metric : str
+
+    Returns
+    -------
+    Series
+        Indexed by `by`.
+    """
+    ordered = table.sort_values("step").groupby([*by, "grammar_seed"])[metric]
+    return ordered.agg(lambda values: values.iloc[-1] - values.iloc[-2]).groupby(level=by).mean()

@@ -30,3 +30,13 @@ def test_the_longest_training_is_kept_for_each_setting():
     assert len(kept) == 6
     found = kept[["m", "n", "steps"]].drop_duplicates().to_numpy().tolist()
     assert found == [[2, 8, 200], [2, 16, 100], [3, 8, 50]]
+
+
+def test_the_last_gain_is_that_of_the_last_two_evaluations_of_each_run():
+    rows = [
+        {"n": n, "grammar_seed": seed, "step": step, "probe_accuracy": value}
+        for n, seed, values in ((8, 0, (0.1, 0.5, 0.6)), (8, 1, (0.9, 0.2, 0.5)), (16, 0, (0.0, 1.0)))
+        for step, value in enumerate(values)
+    ]
+    gains = trainings.last_gain(pd.DataFrame(rows).sample(frac=1, random_state=0), ["n"])
+    assert gains.round(9).to_dict() == {8: 0.2, 16: 1.0}
