@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from rhmlib.figures import error_bars, log_ticks
+from rhmlib.figures import error_bars, level_color, log_ticks
 
 # What is hidden at the rate: its name, colour and marker.
 _MASKS = {
@@ -26,36 +26,87 @@ def _hidden(table: pd.DataFrame, mask: str) -> pd.DataFrame:
 
 
 def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) -> Figure:
-    """Draw strings that theory asks for, and measured probes, against the rate at which tokens are hidden.
+    """Draw strings that theory asks for, and measured synonym scores, against the rate of hidden tokens.
 
     Parameters
     ----------
     measured : DataFrame
-        Rows of `split_masks` of one checkpoint and level: own_rate, rest_rate, level, probe_accuracy.
+        Rows of `split_masks` of one checkpoint: own_rate, rest_rate, level, synonym_score.
     needed : DataFrame
-        Strings for that level, a row a setting and grammar: own_rate, rest_rate, strings.
+        Strings, a row a setting, grammar and level: own_rate, rest_rate, level, strings.
     strings : float
         P of the measured runs.
 
     Returns
     -------
     Figure
-        Left: geometric mean over grammars; dashed: P. Right: mean and 95 % interval over grammars.
+        A column a level of `needed`. Above: geometric mean over grammars; dashed: P. Below: mean and 95 %
+        interval over grammars.
     """
-    figure, (ax, right) = plt.subplots(1, 2, figsize=(8.6, 3.9))
-    for mask, (name, color, marker) in _MASKS.items():
-        mean = _hidden(needed, mask).groupby("rate")["strings"].agg(gmean)
-        ax.plot(mean.index, mean, color=color, marker=marker, linestyle="-", label=name)
-        by = _hidden(measured, mask).groupby("rate")["probe_accuracy"]
-        bars = error_bars(by.mean(), 1.96 * by.sem())
-        right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker, capsize=3,
-                       label=name)  # fmt: skip
-    ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
-    ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, -3),
-                textcoords="offset points", fontsize=9, color="0.3", va="top")  # fmt: skip
-    level = int(measured["level"].iloc[0])
-    ax.set(yscale="log", xlabel="rate of hidden tokens", ylabel=f"strings needed, level {level}")
-    log_ticks(ax.yaxis)
-    right.set(xlabel="rate of hidden tokens", ylabel=f"probe, level {level}", ylim=(0, 1.03))
-    ax.legend(title="hidden:", fontsize=9)
+    levels = sorted(needed["level"].unique())
+    figure, axes = plt.subplots(
+        2, len(levels), figsize=(0.6 + 4 * len(levels), 5.8), sharex=True, sharey="row", squeeze=False
+    )
+    for level, (ax, below) in zip(levels, axes.T, strict=True):
+        theory, runs = (table[table["level"] == level] for table in (needed, measured))
+        for mask, (name, color, marker) in _MASKS.items():
+            mean = _hidden(theory, mask).groupby("rate")["strings"].agg(gmean)
+            ax.plot(mean.index, mean, color=color, marker=marker, linestyle="-", label=name)
+            by = _hidden(runs, mask).groupby("rate")["synonym_score"]
+            bars = error_bars(by.mean(), 1.96 * by.sem(), low=-1)
+            below.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker, capsize=3)
+        ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
+        ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                    textcoords="offset points", fontsize=9, color="0.3")  # fmt: skip
+        ax.set(yscale="log", title=f"level {level}")
+        log_ticks(ax.yaxis)
+        below.set(xlabel="rate of hidden tokens")
+    axes[0, 0].set(ylabel="strings needed")
+    axes[1, 0].set(ylabel="synonym score", ylim=(-0.2, 1.03))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), title="hidden:", loc="outside right center")
+    return figure
+
+
+def scores_against_theory(cells: pd.DataFrame) -> Figure:
+    """Draw synonym scores against the strings that theory asks for, over those that there were.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        A row a mask and level: `mask` (what was hidden), level, `asked` (strings over P), synonym_score.
+
+    Returns
+    -------
+    Figure
+        Colour: the level; marker: what was hidden. The vertical line is where theory asks for P.
+    """
+    figure, ax = plt.subplots(figsize=(7.6, 4.4))
+    top = int(cells["level"].max()) + 1
+    for (mask, part), marker in zip(
+        cells.groupby("mask", sort=False), ("o", "s", "D", "^", "v"), strict=False
+    ):
+        colors = [level_color(int(level), top) for level in part["level"]]
+        ax.scatter(
+            part["asked"], part["synonym_score"], c=colors, marker=marker, s=36, alpha=0.85, linewidths=0
+        )
+        ax.scatter([], [], color="0.4", marker=marker, s=36, label=mask)
+    for level in sorted(cells["level"].unique()):
+        ax.scatter(
+            [],
+            [],
+            color=level_color(int(level), top),
+            marker="_",
+            s=120,
+            linewidths=3,
+            label=f"level {level}",
+        )
+    ax.axvline(1, color="0.3", linestyle="--", linewidth=1)
+    ax.set_xscale("log")
+    log_ticks(ax.xaxis)
+    ax.set(
+        xlabel="strings that theory asks for, over those that there were",
+        ylabel="synonym score",
+        ylim=(-0.12, 1.03),
+    )
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return figure

@@ -81,10 +81,10 @@ def _encoder(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trained(table: pd.DataFrame) -> pd.DataFrame:
-    """The best checkpoints of tree encoders: the better weight decay of each size, the longest training."""
+    """The best checkpoints of tree encoders: of each decay the longest training, then the better decay."""
     rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
-    best = better_decay(rows[rows["checkpoint"] == "best"], [*KEYS, "n"])
-    return longest(best, [*KEYS, "n", "grammar_seed"])
+    best = longest(rows[rows["checkpoint"] == "best"], [*KEYS, "n", "weight_decay"])
+    return better_decay(best, [*KEYS, "n"])
 
 
 def below_root(table: pd.DataFrame, metric: str) -> pd.DataFrame:

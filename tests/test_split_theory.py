@@ -1,5 +1,7 @@
 """Signals under masks of two rates, against exact pair laws; and their figure."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -58,21 +60,20 @@ def test_wrong_calls_are_named():
         step_signals(GRAMMAR, tokens, one, one[:, :7])
 
 
-def test_the_figure_has_a_line_a_mask_on_both_sides():
+def test_the_figure_has_a_line_a_mask_for_each_level():
     rows = []
     for own, rest in [(0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.3, 0.3)]:
-        for seed in range(3):
-            rows.append({"own_rate": own, "rest_rate": rest, "strings": 100 * (1 + own + rest), "seed": seed,
-                         "probe_accuracy": 1 - own - 0.1 * rest, "level": 2, "L": 3})  # fmt: skip
+        for seed, level in itertools.product(range(3), (2, 3)):
+            strings, score = 100 * level * (1 + own + rest), 1 - own - 0.1 * rest * level
+            rows.append({"own_rate": own, "rest_rate": rest, "level": level, "seed": seed,
+                         "strings": strings, "synonym_score": score})  # fmt: skip
     table = pd.DataFrame(rows)
-    figure = figures_masks.split_rates(table, table, 150)
-    left, right = figure.axes
-    measured = {bars.get_label(): bars.lines[0].get_ydata() for bars in right.containers}
-    assert list(measured) == ["its own subtree", "the rest of the string", "both"]
-    assert np.allclose(measured["its own subtree"], [1, 0.7])
-    assert np.allclose(measured["both"], [1, 0.67])
-    lines = [
-        line.get_ydata() for line in left.lines if len(line.get_ydata()) == 2 and line.get_linestyle() == "-"
-    ]
-    assert np.allclose(lines, [[100, 130], [100, 130], [100, 160]])
+    figure = figures_masks.split_rates(table, table[table["level"] > 2], 150)
+    above, below = figure.axes
+    assert above.get_title() == "level 3"
+    lines = {line.get_label(): line.get_ydata() for line in above.lines if line.get_linestyle() == "-"}
+    assert np.allclose(lines["its own subtree"], [300, 390])
+    assert np.allclose(lines["both"], [300, 480])
+    scores = [bars.lines[0].get_ydata() for bars in below.containers]
+    assert np.allclose(scores, [[1, 0.7], [1, 0.91], [1, 0.61]])
     plt.close(figure)
