@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -73,7 +75,8 @@ def scores_against_theory(cells: pd.DataFrame) -> Figure:
     Parameters
     ----------
     cells : DataFrame
-        A row a mask and level: `mask` (what was hidden), level, `asked` (strings over P), synonym_score.
+        A row a mask and level: `mask` (what was hidden, at most six kinds), level, `asked` (strings over P),
+        synonym_score.
 
     Returns
     -------
@@ -82,24 +85,15 @@ def scores_against_theory(cells: pd.DataFrame) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(7.6, 4.4))
     top = int(cells["level"].max()) + 1
-    for (mask, part), marker in zip(
-        cells.groupby("mask", sort=False), ("o", "s", "D", "^", "v"), strict=False
-    ):
+    for (mask, part), marker in zip(cells.groupby("mask", sort=False), "osD^vP", strict=False):
         colors = [level_color(int(level), top) for level in part["level"]]
         ax.scatter(
             part["asked"], part["synonym_score"], c=colors, marker=marker, s=36, alpha=0.85, linewidths=0
         )
         ax.scatter([], [], color="0.4", marker=marker, s=36, label=mask)
     for level in sorted(cells["level"].unique()):
-        ax.scatter(
-            [],
-            [],
-            color=level_color(int(level), top),
-            marker="_",
-            s=120,
-            linewidths=3,
-            label=f"level {level}",
-        )
+        look: dict[str, Any] = {"marker": "_", "s": 120, "linewidths": 3}
+        ax.scatter([], [], color=level_color(int(level), top), label=f"level {level}", **look)
     ax.axvline(1, color="0.3", linestyle="--", linewidth=1)
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
