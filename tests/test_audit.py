@@ -200,3 +200,28 @@ def test_what_was_found_is_recorded_by_table(root):
 
 def test_no_record_is_an_empty_one(root):
     assert read_record(root) == []
+
+
+def other_table(root, learner, scale):
+    (root / "params" / "sweeps" / "other.yaml").write_text(
+        yaml.safe_dump({"learner": learner, "scales": {"book": scale}})
+    )
+    sweeps.sweep("other", root=root, jobs=1, progress=False, say=lambda line: None)
+
+
+def test_runs_on_a_device_that_is_not_there_are_left_out(root, monkeypatch):
+    monkeypatch.setattr("rhmlib.provenance._cuda_devices", lambda: 0)
+    other_table(root, TOY, {"replicates": 3, "grid": {"device": ["cpu", "cuda:0"]}})
+    found, _ = run(root, sweeps=["other"])
+    assert found.passed
+    assert found.runs == 3
+
+
+def test_times_are_not_compared(root):
+    small = {"architecture": "tree", "v": 4, "L": 2, "width": 8, "batch_size": 4, "steps": 1, "repeats": 1}
+    other_table(root, "data2vec_step", {"fixed": {**small, "device": "cpu"}, "grid": {"model_seed": [0]}})
+    found, _ = run(root, sweeps=["other"])
+    assert found.passed
+    assert found.runs == 1
+    alter(root, "operations", lambda value: str(2 * float(value)), name="other")
+    assert not run(root, sweeps=["other"])[0].passed
