@@ -64,19 +64,20 @@ def beside_plain(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         A row a machine, encoder, width, batch and type of products.
     """
-    steps = table[table["part"] == "step"].rename(columns={"architecture": "encoder", "dtype": "products"})
-    steps = steps.assign(encoder=steps["encoder"].replace({"tree": "tree encoder"}))
-    keys = ["machine", "encoder", "width", "batch_size", "products"]
+    steps = table[table["part"] == "step"]
+    name = steps["architecture"].replace({"tree": "tree encoder"}) + ", " + steps["width"].astype(str)
+    steps = steps.assign(encoder=name).rename(columns={"batch_size": "batch"})
+    keys = ["machine", "encoder", "batch", "dtype"]
     wide = steps.pivot_table(index=keys, columns="writing", values="milliseconds", sort=False)
     return pd.DataFrame(
         {
-            "library, ms": wide["library"].round(1),
-            "plain, ms": wide["plain"].round(1),
+            "library": wide["library"].round(1),
+            "plain": wide["plain"].round(1),
             "plain / library": (wide["plain"] / wide["library"]).round(2),
-            "products alone, ms": wide["products"].round(2),
+            "products": wide["products"].round(2),
             "share": (wide["products"] / wide["library"]).map("{:.0%}".format),
         }
-    ).rename_axis(index={"batch_size": "batch"})
+    ).rename_axis(index={"dtype": "type"})
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
