@@ -62,19 +62,18 @@ def beside_plain(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a machine, encoder, width, batch and type of products.
+        A row a machine, encoder, width and type of products.
     """
     steps = table[table["part"] == "step"]
     name = steps["architecture"].replace({"tree": "tree encoder"}) + ", " + steps["width"].astype(str)
-    steps = steps.assign(encoder=name).rename(columns={"batch_size": "batch"})
-    keys = ["machine", "encoder", "batch", "dtype"]
+    steps = steps.assign(encoder=name)
+    keys = ["machine", "encoder", "dtype"]
     wide = steps.pivot_table(index=keys, columns="writing", values="milliseconds", sort=False)
     return pd.DataFrame(
         {
             "library": wide["library"].round(1),
             "plain": wide["plain"].round(1),
             "plain / library": (wide["plain"] / wide["library"]).round(2),
-            "products": wide["products"].round(2),
             "share": (wide["products"] / wide["library"]).map("{:.0%}".format),
         }
     ).rename_axis(index={"dtype": "type"})
