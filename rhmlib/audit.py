@@ -24,8 +24,8 @@ RECORD_COLUMNS = ("table", "code_hash", "runs", "rows", "equal", "elsewhere", "d
 
 # Where these agree, a run on the CPU must give the same numbers to the last bit.
 _SAME_PLATFORM = ("device_name", "platform")
-# What no run gives twice: a metric that is a time.
-_TIMES = frozenset({"milliseconds"})
+# What is not compared: how a row was made, and a metric that is a time, which no run gives twice.
+_NOT_COMPARED = frozenset({*experiments.PROVENANCE, "milliseconds"})
 
 
 @dataclass(frozen=True)
@@ -378,9 +378,7 @@ def _compare(run: _Recorded, done: Done, *, exact: bool) -> Iterable[Difference]
         return
     tolerances = {} if exact else experiments.load(run.learner).tolerances
     for number, (recorded, found) in enumerate(zip(run.rows, new, strict=True), start=1):
-        for column in [
-            n for n in {**recorded, **found} if n not in experiments.PROVENANCE and n not in _TIMES
-        ]:
+        for column in [name for name in {**recorded, **found} if name not in _NOT_COMPARED]:
             a, b = recorded.get(column, ""), found.get(column, "")
             allowed = tolerances.get(column, 0.0)
             if not _agree(a, b, allowed):
