@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmlib.encoders import Encoder, initialise, target_mean
+from rhmlib.encoders import Encoder, Encoding, initialise, target_mean
 from rhmlib.objectives import Batch, Masking, Objective
 
 
@@ -29,6 +29,12 @@ class Data2Vec(Objective):
     target_levels : sequence of int, optional
         The levels (tree, 0 .. L-1) or blocks (transformer, 0 .. n_blocks-1) whose features the target
         is the mean of; the last L if left out: all of the tree's, the upper blocks of the transformer.
+    normalise_layers : bool
+        Whether each of these features is layer-normalised, without gain and bias, before the mean.
+    normalise_target : bool
+        Whether the mean is.
+    head_depth : int
+        Layers of the head: 1 is a linear one, and before each further one stands a GELU.
     refresh : int
         0 for the moving average. Otherwise the teacher is a copy of the student that is frozen for
         so many steps, and then replaced by a new one; `ema` is not used.
@@ -54,6 +60,9 @@ class Data2Vec(Objective):
         ema: float = 0.99,
         beta: float = 0.5,
         target_levels: Sequence[int] | None = None,
+        normalise_layers: bool = True,
+        normalise_target: bool = False,
+        head_depth: int = 1,
         refresh: int = 0,
         model_seed: int = 0,
     ) -> None:
@@ -62,6 +71,8 @@ class Data2Vec(Objective):
             raise ValueError(f"ema must be in [0, 1). Found ema={ema}.")
         if beta < 0:
             raise ValueError(f"beta must be at least 0. Found beta={beta}.")
+        if head_depth < 1:
+            raise ValueError(f"head_depth must be at least 1. Found head_depth={head_depth}.")
         if refresh < 0:
             raise ValueError(f"refresh must be at least 0. Found refresh={refresh}.")
         count = encoder.n_targets
@@ -73,13 +84,8 @@ class Data2Vec(Objective):
             )
         self.masking, self.ema, self.beta, self.refresh = masking, ema, beta, refresh
         self.target_levels = tuple(chosen)
-        self.steps = 0
-        device = next(encoder.parameters()).device
-        with torch.device("meta"):
-            self.head = nn.Linear(encoder.width, encoder.width)
-        self.head.to_empty(device="cpu")
-        initialise(self.head, torch.Generator().manual_seed(model_seed))
-        self.head.to(device)
+        self.normalise_layers, self.normalise_target = normalise_layers, normalise_target
+        self.head = self._heads(1, head_depth, model_seed)[0]
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         if not refresh:
             for old, new in zip(self.teacher.modules(), encoder.modules(), strict=True):
@@ -88,6 +94,20 @@ class Data2Vec(Objective):
         pairs = zip(self.teacher.parameters(), encoder.parameters(), strict=True)
         self._moved = [(old, new) for old, new in pairs if old is not new]
         self.train()
+
+    def _heads(self, count: int, depth: int, model_seed: int) -> nn.ModuleList:
+        """Heads with their initial weights, which do not depend on the device."""
+        width, device = self.encoder.width, next(self.encoder.parameters()).device
+        with torch.device("meta"):
+            heads = nn.ModuleList()
+            for _ in range(count):
+                head: nn.Module = nn.Linear(width, width)
+                for _ in range(depth - 1):
+                    head = nn.Sequential(head, nn.GELU(), nn.Linear(width, width))
+                heads.append(head)
+        heads.to_empty(device="cpu")
+        initialise(heads, torch.Generator().manual_seed(model_seed))
+        return heads.to(device)
 
     def train(self, mode: bool = True) -> Data2Vec:
         """Set the mode of the student; the teacher stays in eval mode."""
@@ -103,7 +123,17 @@ class Data2Vec(Objective):
     @torch.no_grad()
     def targets(self, tokens: Tensor, at: Tensor) -> Tensor:
         """Targets at leaves, shape (M, width)."""
-        return target_mean(self.teacher.encode(tokens), at, self.encoder.n_leaves, self.target_levels)
+        return self._target(self.teacher.encode(tokens), at, self.target_levels)
+
+    def _target(self, seen: Encoding, at: Tensor, levels: Sequence[int]) -> Tensor:
+        return target_mean(
+            seen,
+            at,
+            self.encoder.n_leaves,
+            levels,
+            normalise_layers=self.normalise_layers,
+            normalise_target=self.normalise_target,
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Smooth L1 loss summed over the features, over sqrt(width), averaged over masked tokens."""

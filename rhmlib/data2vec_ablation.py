@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rhmlib.data2vec import Data2Vec
-from rhmlib.encoders import target_mean
 from rhmlib.traces import Parser, Regression, ancestors, one_hot
 
 Part = Literal["whole", "without", "upto"]
@@ -56,7 +55,7 @@ class CutData2Vec(Data2Vec):
         """The teacher's targets at all leaves, uncut, shape (B s**L, width)."""
         at = torch.arange(tokens.numel(), device=tokens.device)
         with torch.no_grad():
-            return target_mean(self.teacher.encode(tokens), at, self.encoder.n_leaves, self.target_levels)
+            return self._target(self.teacher.encode(tokens), at, self.target_levels)
 
     def cut(self, targets: Tensor, tokens: Tensor, *, learn: bool) -> Tensor:
         """Cut targets of all leaves of some strings.

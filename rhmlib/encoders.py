@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Activation = Literal["gelu", "relu", "silu"]
+Placement = Literal["pre", "post"]
 
 # Strings encoded at once where no gradient is wanted.
 _CHUNK = 1024
@@ -201,12 +205,19 @@ def initialise(
             nn.init.zeros_(part.bias)
 
 
+def _nonlinear(activation: Activation) -> nn.Module:
+    kinds = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+    if activation not in kinds:
+        raise ValueError(f"activation must be one of {list(kinds)}. Found activation={activation!r}.")
+    return kinds[activation]()
+
+
 # ---------------------------------------------------------------- the tree
 
 
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def _mlp(inputs: int, hidden: int, outputs: int, activation: Activation = "gelu") -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.LayerNorm(outputs)
+        nn.Linear(inputs, hidden), _nonlinear(activation), nn.Linear(hidden, outputs), nn.LayerNorm(outputs)
     )
 
 
@@ -225,6 +236,11 @@ class TreeEncoder(Encoder):
         Of features and messages.
     hidden : int, optional
         Width inside the MLPs; 2 `width` if left out.
+    activation : {"gelu", "relu", "silu"}
+    linear_std : float, optional
+        Standard deviation of the initial linear weights; 1 / sqrt(3 fan_in) if left out.
+    token_std : float
+        Of the initial embeddings.
     model_seed : int
     device : torch.device or str
 
@@ -252,6 +268,9 @@ class TreeEncoder(Encoder):
         L: int,
         width: int = 128,
         hidden: int | None = None,
+        activation: Activation = "gelu",
+        linear_std: float | None = None,
+        token_std: float = 1.0,
         model_seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -262,13 +281,14 @@ class TreeEncoder(Encoder):
         self.n_targets = L
         with torch.device("meta"):  # nothing is drawn from torch's global generator
             self.embedding = nn.Sequential(nn.Embedding(v + 1, width), nn.LayerNorm(width))
-            self.up = nn.ModuleList(_mlp(s * width, hidden, width) for _ in range(L))
-            self.down = nn.ModuleList(_mlp((s + 1) * width, hidden, width) for _ in range(L))
+            self.up = nn.ModuleList(_mlp(s * width, hidden, width, activation) for _ in range(L))
+            self.down = nn.ModuleList(_mlp((s + 1) * width, hidden, width, activation) for _ in range(L))
             # What stands in the own place among the children, and the message to the root.
             self.hole = nn.Parameter(torch.empty(L, width))
             self.top = nn.Parameter(torch.empty(width))
         self.to_empty(device="cpu")
-        initialise(self, torch.Generator().manual_seed(model_seed))
+        generator = torch.Generator().manual_seed(model_seed)
+        initialise(self, generator, linear_std=linear_std, token_std=token_std)
         nn.init.zeros_(self.hole)
         nn.init.zeros_(self.top)
         self.to(device)
@@ -331,24 +351,41 @@ class _Embedding(nn.Module):
 
 
 class _Block(nn.Module):
-    """Pre-LN attention and FFN; returns the new states, and the FFN's output before its add."""
+    """Attention and FFN; returns the new states, and the FFN's output before its add."""
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float, causal: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        dropout: float,
+        causal: bool,
+        activation: Activation,
+        layer_norm: Placement,
+    ) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal, self.pre = heads, causal, layer_norm == "pre"
         self.attention_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.ffn = nn.Sequential(nn.Linear(width, hidden), _nonlinear(activation), nn.Linear(hidden, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pre:
+            states = states + self.dropout(self._attend(self.attention_norm(states)))
+            output = self.ffn(self.norm(states))
+            return states + self.dropout(output), output
+        states = self.attention_norm(states + self.dropout(self._attend(states)))
+        output = self.ffn(states)
+        return self.norm(states + self.dropout(output)), output
+
+    def _attend(self, states: Tensor) -> Tensor:
         batch, positions, width = states.shape
-        qkv = self.qkv(self.attention_norm(states)).view(batch, positions, 3, self.heads, -1)
+        qkv = self.qkv(states).view(batch, positions, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-        states = states + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, positions, width)))
-        output = self.ffn(self.norm(states))
-        return states + self.dropout(output), output
+        return self.out(mixed.transpose(1, 2).reshape(batch, positions, width))
 
 
 class Transformer(Encoder):
@@ -368,6 +405,9 @@ class Transformer(Encoder):
     dropout : float
         Of embeddings, attention's and FFN's outputs. Drawn from torch's global generator, as torch
         has no other way.
+    activation : {"gelu", "relu", "silu"}
+    layer_norm : {"pre", "post"}
+        Whether attention and FFN get normalised states, or the sums with their outputs are normalised.
     causal : bool
         Whether a position sees only itself and what stands left of it.
     linear_std : float, optional
@@ -379,7 +419,7 @@ class Transformer(Encoder):
 
     Notes
     -----
-    Pre-LN blocks, GELU, LayerNorm after the embeddings and at the end.
+    A LayerNorm stands after the embeddings and at the end, too. The paper's blocks are pre-LN, with GELU.
 
     References
     ----------
@@ -397,6 +437,8 @@ class Transformer(Encoder):
         n_blocks: int | None = None,
         n_heads: int = 4,
         dropout: float = 0.0,
+        activation: Activation = "gelu",
+        layer_norm: Placement = "pre",
         causal: bool = False,
         linear_std: float | None = None,
         token_std: float = 1.0,
@@ -412,13 +454,26 @@ class Transformer(Encoder):
                 raise ValueError(f"{name} must be at least 1. Found {name}={value}.")
         if width % n_heads:
             raise ValueError(f"width must be a multiple of n_heads={n_heads}. Found width={width}.")
+        if layer_norm not in get_args(Placement):
+            raise ValueError(
+                f"layer_norm must be one of {get_args(Placement)}. Found layer_norm={layer_norm!r}."
+            )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1). Found dropout={dropout}.")
         self.n_targets, self.causal = n_blocks, causal
         with torch.device("meta"):
             self.embedding = _Embedding(v + 1, self.n_leaves, width, dropout)
             self.blocks = nn.ModuleList(
-                _Block(width, n_heads, hidden, dropout, causal) for _ in range(n_blocks)
+                _Block(
+                    width,
+                    n_heads,
+                    hidden,
+                    dropout=dropout,
+                    causal=causal,
+                    activation=activation,
+                    layer_norm=layer_norm,
+                )
+                for _ in range(n_blocks)
             )
             self.norm = nn.LayerNorm(width)
         self.to_empty(device="cpu")
@@ -451,8 +506,16 @@ class Transformer(Encoder):
         return levels
 
 
-def target_mean(encoding: Encoding, at: Tensor, n_leaves: int, which: Sequence[int]) -> Tensor:
-    """Mean over levels or blocks of the layer-normalised feature at a leaf, or at its ancestor.
+def target_mean(
+    encoding: Encoding,
+    at: Tensor,
+    n_leaves: int,
+    which: Sequence[int],
+    *,
+    normalise_layers: bool = True,
+    normalise_target: bool = False,
+) -> Tensor:
+    """Mean over levels or blocks of the feature at a leaf, or at its ancestor, layer-normalised.
 
     Parameters
     ----------
@@ -463,14 +526,17 @@ def target_mean(encoding: Encoding, at: Tensor, n_leaves: int, which: Sequence[i
         s**L.
     which : sequence of int
         Places in `encoding.features`.
+    normalise_layers, normalise_target : bool
+        Whether each term, and whether the mean, is normalised, without gain or bias.
 
     Returns
     -------
     Tensor, shape (M, width)
-        Each term is normalised without gain or bias, the mean is not.
     """
     parts = []
     for k in which:
         features = encoding.features[k]
         parts.append(features.at(at // (n_leaves // features.positions)))
-    return functional.layer_norm(torch.stack(parts), parts[0].shape[-1:]).mean(0)
+    terms, shape = torch.stack(parts), parts[0].shape[-1:]
+    mean = (functional.layer_norm(terms, shape) if normalise_layers else terms).mean(0)
+    return functional.layer_norm(mean, shape) if normalise_target else mean

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,9 +17,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from rhmlib.baselines import MaskedTokens, NextToken, Supervised
+from rhmlib.checkpoints import Checkpoint
 from rhmlib.data2vec import Data2Vec
 from rhmlib.encoder_probes import probe_levels, synonym_scores
-from rhmlib.encoders import Encoder, Transformer, TreeEncoder
+from rhmlib.encoders import Activation, Encoder, Placement, Transformer, TreeEncoder
 from rhmlib.grammar import Grammar, check_shape
 from rhmlib.objectives import Batch, Descent, Masking, Objective
 from rhmlib.provenance import resolve_device
@@ -42,9 +47,25 @@ class EncoderExperiment:
 
     References
     ----------
-    Section 5; Appendix D; Figures 4, 5, 13 and 14.
+    Section 5; Appendix D, Table 1; Figures 4, 5, 13 and 14.
     """
 
+    added: ClassVar[frozenset[str]] = frozenset(
+        {
+            "activation",
+            "layer_norm",
+            "linear_std",
+            "token_std",
+            "position_std",
+            "normalise_layers",
+            "normalise_target",
+            "head_depth",
+            "clip",
+            "adam_beta1",
+            "adam_beta2",
+        }
+    )
+    resumable: ClassVar[bool] = True
     tolerances: ClassVar[Mapping[str, float]] = {
         "n_over_vm3": 1e-9,
         "step": 1e9,
@@ -73,6 +94,15 @@ class EncoderExperiment:
     n_blocks: int | None = Field(default=None, ge=1, description="blocks of the transformer; 2 L if left out")
     n_heads: int = Field(default=4, ge=1, description="attention heads of the transformer")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of the transformer")
+    activation: Activation = Field(default="gelu", description="activation function")
+    layer_norm: Placement = Field(default="pre", description="where LayerNorms of the transformer stand")
+    linear_std: float | None = Field(
+        default=None, gt=0, description="deviation of initial linear weights; 1 / sqrt(3 fan_in) if left out"
+    )
+    token_std: float = Field(default=1.0, gt=0, description="deviation of initial embeddings")
+    position_std: float = Field(
+        default=0.3, gt=0, description="deviation of the transformer's initial positions"
+    )
     mask_probability: float = Field(default=0.15, gt=0, le=1, description="rate of masked tokens")
     mask_span: int = Field(default=1, ge=1, description="tokens masked together")
     mask_block: int | None = Field(
@@ -81,11 +111,17 @@ class EncoderExperiment:
     ema: float = Field(default=0.99, ge=0, lt=1, description="decay of the teacher's moving average")
     beta: float = Field(default=0.5, ge=0, description="where smooth L1 turns from square to linear")
     top_k: int | None = Field(default=None, ge=1, description="last levels or blocks in the target; L")
+    normalise_layers: bool = Field(default=True, description="LayerNorm of each level or block of the target")
+    normalise_target: bool = Field(default=False, description="LayerNorm of the target as a whole")
+    head_depth: int = Field(default=1, ge=1, description="layers of the regression head")
     omit_level: int | None = Field(default=None, ge=0, description="a level or block left out of the target")
     refresh: int = Field(default=0, ge=0, description="steps a frozen teacher lasts; 0: moving average")
     lr: float = Field(default=2e-3, gt=0, description="learning rate of AdamW")
     warmup_steps: int = Field(default=100, ge=0, description="steps over which it rises")
     weight_decay: float = Field(default=0.01, ge=0, description="weight decay of AdamW, on matrices")
+    clip: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0 for any")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
+    adam_beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's decay of the mean square")
     batch_size: int = Field(default=128, ge=1, description="strings in a batch")
     steps: int = Field(default=4000, ge=1, description="optimiser steps, at most")
     n_evaluations: int = Field(default=8, ge=1, description="log-spaced steps of evaluation")
@@ -112,6 +148,11 @@ class EncoderExperiment:
         Masking(self.s, self.L, self.mask_probability, self.mask_span, self.mask_block)
         if self.architecture == "transformer" and self.width % self.n_heads:
             raise ValueError(f"width must be a multiple of n_heads={self.n_heads}. Found width={self.width}.")
+        if self.architecture == "tree" and self.layer_norm != "pre":
+            raise ValueError(
+                "layer_norm must be left out with the tree encoder, where one ends every MLP. "
+                f"Found layer_norm={self.layer_norm!r}."
+            )
         if not self.target_levels:
             raise ValueError(
                 f"omit_level must leave a level in the target. Found omit_level={self.omit_level}."
@@ -135,8 +176,13 @@ class EncoderExperiment:
             each = leaves * (self.n_blocks or 2 * self.L) * (4 * self.width**2 + 2 * self.width * hidden)
         return float(self.steps * self.batch_size * each)
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self, checkpoint: Path | None = None) -> list[dict[str, Any]]:
         """Train and score.
+
+        Parameters
+        ----------
+        checkpoint : path, optional
+            File from which an interrupted run goes on, and to which its state is saved once a minute.
 
         Returns
         -------
@@ -150,9 +196,38 @@ class EncoderExperiment:
 
         Notes
         -----
-        Training ends early where the probes of all levels reach `stop_at` on validation strings.
+        Training ends early where the probes of all levels reach `stop_at` on validation strings. A run
+        that was interrupted gives the rows, to the last bit, of one that was not.
         """
-        return _Run(self).rows()
+        return _Run(self).rows(checkpoint)
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    evaluated : int
+        Evaluations done.
+    ended : bool
+        Whether training is over.
+    best, best_step : float, int
+        Mean accuracy of the probes at the best evaluation, and its step.
+    best_state : dict
+        The encoder's weights there.
+    rows : list of dict
+    """
+
+    step: int = 0
+    evaluated: int = 0
+    ended: bool = False
+    best: float = -1.0
+    best_step: int = 0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Run:
@@ -169,6 +244,8 @@ class _Run:
             lr=c.lr,
             warmup_steps=c.warmup_steps,
             weight_decay=c.weight_decay,
+            clip=c.clip,
+            betas=(c.adam_beta1, c.adam_beta2),
             products=getattr(torch, c.dtype),
         )
         self.masks = torch.Generator().manual_seed(seed_for(c.data_seed, _MASKS))
@@ -243,35 +320,86 @@ class _Run:
             for row in probes
         ]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self, checkpoint: Path | None = None) -> list[dict[str, Any]]:
         """Train, evaluate along the way, then score the best and the last checkpoint on the test strings."""
+        now = self.to_the_end(Checkpoint(checkpoint))
+        rows = now.rows + self.measure(self.test, "last", now.step, synonyms=True)
+        self.objective.encoder.load_state_dict(now.best_state)
+        return rows + self.measure(self.test, "best", now.best_step, synonyms=True)
+
+    def to_the_end(self, checkpoint: Checkpoint) -> Progress:
+        """Train and evaluate along the way, from where an interrupted run stopped if one did."""
         c = self.config
-        done, best, best_step = 0, -1.0, 0
-        state: dict[str, Tensor] = {}
-        rows = self.measure(self.test, "untrained", 0, synonyms=True)
+        stops = log_spaced(c.steps, c.n_evaluations, first=max(1, c.steps // 16))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(c.model_seed, _DROPOUT))  # dropout has no other generator
-            for step in log_spaced(c.steps, c.n_evaluations, first=max(1, c.steps // 16)):
-                for batch in self.batches(step - done):
-                    self.descent.step(batch)
-                done = step
-                found = self.measure(self.validation, "curve", step, synonyms=True)
-                rows += found
-                scores = [row["probe_accuracy"] for row in found]
-                if np.mean(scores) >= best:
-                    best, best_step = float(np.mean(scores)), step
-                    state = copy.deepcopy(self.objective.encoder.state_dict())
-                if min(scores) >= c.stop_at:
-                    break
-        rows += self.measure(self.test, "last", done, synonyms=True)
-        self.objective.encoder.load_state_dict(state)
-        return rows + self.measure(self.test, "best", best_step, synonyms=True)
+            saved = checkpoint.load()
+            if saved is None:
+                now = Progress(rows=self.untrained())
+            else:
+                now = self._restore(saved)
+            while not now.ended:
+                stop = stops[now.evaluated]
+                while now.step < stop:
+                    count = min(_CHUNK, stop - now.step)
+                    for batch in self.batches(count):
+                        self.descent.step(batch)
+                    now.step += count
+                    checkpoint.save(lambda: self._state(now))
+                self.evaluate(now)
+                now.evaluated += 1
+                now.ended |= now.evaluated == len(stops)
+                checkpoint.save(lambda: self._state(now))
+        return now
+
+    def untrained(self) -> list[dict[str, Any]]:
+        """Rows of the untrained encoder."""
+        return self.measure(self.test, "untrained", 0, synonyms=True)
+
+    def evaluate(self, now: Progress) -> None:
+        """Add an evaluation's rows, keep the best encoder, and see whether training may end."""
+        found = self.measure(self.validation, "curve", now.step, synonyms=True)
+        now.rows += found
+        scores = [row["probe_accuracy"] for row in found]
+        if np.mean(scores) >= now.best:
+            now.best, now.best_step = float(np.mean(scores)), now.step
+            now.best_state = copy.deepcopy(self.objective.encoder.state_dict())
+        now.ended = bool(min(scores) >= self.config.stop_at)
+
+    # ------------------------------------------------ interruption
+
+    def _state(self, now: Progress) -> dict[str, Any]:
+        """All that a later process needs to go on."""
+        cuda = self.device.startswith("cuda")
+        return {
+            **vars(now),
+            "rows": json.dumps(now.rows, default=lambda number: number.item()),
+            "descent": self.descent.state_dict(),
+            "masks": self.masks.get_state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
+
+    def _restore(self, saved: dict[str, Any]) -> Progress:
+        """Take over what :meth:`_state` returned in another process."""
+        rest = dict(saved)
+        self.descent.load_state_dict(rest.pop("descent"))
+        self.masks.set_state(rest.pop("masks"))
+        torch.set_rng_state(rest.pop("dropout"))
+        dropout_cuda = rest.pop("dropout_cuda")
+        if dropout_cuda is not None and self.device.startswith("cuda"):
+            torch.cuda.set_rng_state(dropout_cuda, self.device)
+        now = Progress(**{**rest, "rows": json.loads(rest["rows"])})
+        for start in range(0, now.step, _CHUNK):  # the order of the strings has no memory but its past
+            self.order.draw(min(_CHUNK, now.step - start))
+        return now
 
 
 def make_encoder(config: EncoderExperiment, device: torch.device | str) -> Encoder:
     """Build the untrained encoder of an experiment."""
     c = config
     shape: dict[str, Any] = {"v": c.v, "s": c.s, "L": c.L, "width": c.width, "hidden": c.hidden}
+    shape |= {"activation": c.activation, "linear_std": c.linear_std, "token_std": c.token_std}
     shape |= {"model_seed": c.model_seed, "device": device}
     if c.architecture == "tree":
         return TreeEncoder(**shape)
@@ -280,6 +408,8 @@ def make_encoder(config: EncoderExperiment, device: torch.device | str) -> Encod
         n_blocks=c.n_blocks,
         n_heads=c.n_heads,
         dropout=c.dropout,
+        layer_norm=c.layer_norm,
+        position_std=c.position_std,
         causal=c.objective == "ntp",
     )
 
@@ -296,6 +426,9 @@ def make_objective(config: EncoderExperiment, device: torch.device | str) -> Obj
             ema=c.ema,
             beta=c.beta,
             target_levels=c.target_levels,
+            normalise_layers=c.normalise_layers,
+            normalise_target=c.normalise_target,
+            head_depth=c.head_depth,
             refresh=c.refresh,
             model_seed=seed,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
@@ -33,6 +34,7 @@ class LatentExperiment(TreeSettings):
         See :class:`rhmlib.experiments.Experiment`.
     """
 
+    resumable: ClassVar[bool] = True
     tolerances: ClassVar[Mapping[str, float]] = EncoderExperiment.tolerances
 
     objective: Literal["clapp", "stacked", "multiscale"] = Field(
@@ -76,9 +78,9 @@ class LatentExperiment(TreeSettings):
         """Multiplications of a training to the last step."""
         return self.beside().cost()
 
-    def run(self) -> list[dict[str, Any]]:
-        """Train and score; rows as of :meth:`rhmlib.experiment_encoder.EncoderExperiment.run`."""
-        return _LatentRun(self).rows()
+    def run(self, checkpoint: Path | None = None) -> list[dict[str, Any]]:
+        """Train and score, as :meth:`rhmlib.experiment_encoder.EncoderExperiment.run` does."""
+        return _LatentRun(self).rows(checkpoint)
 
 
 class _LatentRun(_Run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
@@ -28,6 +29,7 @@ class SplitMasksExperiment(TreeSettings):
         See :class:`rhmlib.experiments.Experiment`.
     """
 
+    resumable: ClassVar[bool] = True
     tolerances: ClassVar[Mapping[str, float]] = EncoderExperiment.tolerances
 
     n: int = Field(ge=1, description="distinct training strings")
@@ -58,17 +60,11 @@ class SplitMasksExperiment(TreeSettings):
         """Multiplications of a training to the last step."""
         return self.training().cost()
 
-    def run(self) -> list[dict[str, Any]]:
-        """Train and probe.
-
-        Returns
-        -------
-        list of dict
-            As :meth:`rhmlib.experiment_encoder.EncoderExperiment.run` returns.
-        """
+    def run(self, checkpoint: Path | None = None) -> list[dict[str, Any]]:
+        """Train and probe, as :meth:`rhmlib.experiment_encoder.EncoderExperiment.run` does."""
         run = _Run(self.training())
         run.objective = MaskedToken(cast(MaskedTokens, run.objective), self.split())
         run.descent = Descent(
             run.objective, lr=self.lr, warmup_steps=run.config.warmup_steps, weight_decay=self.weight_decay
         )
-        return run.rows()
+        return run.rows(checkpoint)

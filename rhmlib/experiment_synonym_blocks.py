@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from rhmlib.checkpoints import Checkpoint
 from rhmlib.encoder_probes import Nodes, _scores
-from rhmlib.experiment_encoder import EncoderExperiment, _Run
+from rhmlib.experiment_encoder import EncoderExperiment, Progress, _Run
 from rhmlib.sampling import Sample, resample_rules
-from rhmlib.training import log_spaced, seed_for
 
-# Purposes of the random streams of a run; strings of one evaluation.
-_SYNONYMS, _DROPOUT, _N_STRINGS, _SHIFTS = 41, 42, 1000, 8
+# Purpose of the random stream of a run; strings of one evaluation; pairings of unrelated strings.
+_SYNONYMS, _N_STRINGS, _SHIFTS = 41, 1000, 8
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -34,8 +35,13 @@ class SynonymBlocksExperiment(EncoderExperiment):
     Section 5, Figure 5; Appendix D, Figure 13 (left).
     """
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self, checkpoint: Path | None = None) -> list[dict[str, Any]]:
         """Train and score.
+
+        Parameters
+        ----------
+        checkpoint : path, optional
+            As of :meth:`rhmlib.experiment_encoder.EncoderExperiment.run`.
 
         Returns
         -------
@@ -45,23 +51,25 @@ class SynonymBlocksExperiment(EncoderExperiment):
             validation strings. Blocks are the candidates of :meth:`rhmlib.encoders.Encoder.nodes`: of a
             transformer its blocks, and last the states that the head reads; of a tree encoder one a level.
         """
-        run = _Run(self)
-        rows, done = self._score(run, 0), 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(self.model_seed, _DROPOUT))  # dropout has no other generator
-            for step in log_spaced(self.steps, self.n_evaluations, first=max(1, self.steps // 16)):
-                for batch in run.batches(step - done):
-                    run.descent.step(batch)
-                done = step
-                rows += self._score(run, step)
-        return rows
+        return _BlocksRun(self).to_the_end(Checkpoint(checkpoint)).rows
 
-    def _score(self, run: _Run, step: int) -> list[dict[str, Any]]:
-        rng = np.random.default_rng([self.data_seed, _SYNONYMS])
-        data: Sample = run.validation[:_N_STRINGS]
-        share = None if self.n is None else self.n / (self.v * self.m**3)
-        at = {"step": step, "strings_seen": step * self.batch_size, "n_over_vm3": share}
-        return [{**at, **row} for row in _block_scores(run.objective.encoder.nodes, data, rng, run.device)]
+
+class _BlocksRun(_Run):
+    """An execution whose evaluations are of all blocks."""
+
+    def untrained(self) -> list[dict[str, Any]]:
+        return self._score(0)
+
+    def evaluate(self, now: Progress) -> None:
+        now.rows += self._score(now.step)
+
+    def _score(self, step: int) -> list[dict[str, Any]]:
+        c = self.config
+        rng = np.random.default_rng([c.data_seed, _SYNONYMS])
+        data: Sample = self.validation[:_N_STRINGS]
+        share = None if c.n is None else c.n / (c.v * c.m**3)
+        at = {"step": step, "strings_seen": step * c.batch_size, "n_over_vm3": share}
+        return [{**at, **row} for row in _block_scores(self.objective.encoder.nodes, data, rng, self.device)]
 
 
 @torch.no_grad()

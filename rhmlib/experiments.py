@@ -87,8 +87,11 @@ class Experiment(Protocol):
         """Do the experiment; one row a level, a checkpoint or both."""
         ...  # pragma: no cover
 
-    # Optional: cost() -> float, in any unit that grows as the time does (default: 1), and
-    # resources() -> dict, what a run needs of a cluster's worker (default: a GPU if device is cuda).
+    # Optional: cost() -> float, in any unit that grows as the time does (default: 1);
+    # resources() -> dict, what a run needs of a cluster's worker (default: a GPU if device is cuda);
+    # added, a class variable: names of settings that came when there were runs already, which keep their
+    # rows and their hash (such a setting enters both only where it has not its default);
+    # resumable = True, a class variable: run(checkpoint=path) goes on from that file, and saves there.
 
 
 def load(learner: str) -> type[Experiment]:
@@ -150,6 +153,11 @@ def defaults(learner: str) -> dict[str, Any]:
     return {name: info.default for name, info in fields.items() if not info.is_required()}
 
 
+def added(learner: str) -> frozenset[str]:
+    """Settings that came when there were runs already; see :class:`Experiment`."""
+    return frozenset(getattr(load(learner), "added", ()))
+
+
 def configure(learner: str, values: Mapping[str, Any]) -> Any:
     """Make an experiment's settings, checked.
 
@@ -189,6 +197,8 @@ def configure(learner: str, values: Mapping[str, Any]) -> Any:
 def configure_from_text(learner: str, texts: Mapping[str, str]) -> Any:
     """Make settings from the texts of a table's cells; an empty one stands for None.
 
+    Of a setting that runs of an earlier time did not have, an empty one stands for the default.
+
     Raises
     ------
     ValueError
@@ -197,6 +207,8 @@ def configure_from_text(learner: str, texts: Mapping[str, str]) -> Any:
     adapters = _adapters(learner)
     typed: dict[str, Any] = {}
     for name, text in texts.items():
+        if not text and name in added(learner):
+            continue
         hint, adapter = adapters.get(name, (str, TypeAdapter(str)))
         if not text and type(None) in get_args(hint):
             typed[name] = None
@@ -236,6 +248,12 @@ def config_values(config: object) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(cast(Any, config))}
 
 
+def recorded_values(learner: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a row tells and its hash is of: all but those `added` that have their default."""
+    default = defaults(learner)
+    return {name: v for name, v in values.items() if name not in added(learner) or v != default[name]}
+
+
 def config_hash(learner: str, config: object) -> str:
     """Hash of a learner and all its settings: what makes two runs the same run.
 
@@ -244,7 +262,8 @@ def config_hash(learner: str, config: object) -> str:
     str
         Twelve hex digits.
     """
-    text = json.dumps([learner, config_values(config)], sort_keys=True, allow_nan=False)
+    values = recorded_values(learner, config_values(config))
+    text = json.dumps([learner, values], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rhmlib.data2vec import Data2Vec
-from rhmlib.encoders import Encoder, initialise, target_mean
+from rhmlib.encoders import Encoder
 from rhmlib.objectives import Batch, Masking
 
 
@@ -21,6 +21,8 @@ class MultiScaleData2Vec(Data2Vec):
     ----------
     encoder : Encoder
     masking : Masking
+    head_depth : int
+        Layers of each head.
     model_seed : int
         Of the heads.
     **options
@@ -32,15 +34,12 @@ class MultiScaleData2Vec(Data2Vec):
     weights. With weights of its own, a level cannot be drowned by the others.
     """
 
-    def __init__(self, encoder: Encoder, masking: Masking, *, model_seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, encoder: Encoder, masking: Masking, *, head_depth: int = 1, model_seed: int = 0, **options: Any
+    ) -> None:
         super().__init__(encoder, masking, model_seed=model_seed, **options)
-        device = next(encoder.parameters()).device
         del self.head
-        with torch.device("meta"):
-            self.heads = nn.ModuleList(nn.Linear(encoder.width, encoder.width) for _ in self.target_levels)
-        self.heads.to_empty(device="cpu")
-        initialise(self.heads, torch.Generator().manual_seed(model_seed))
-        self.heads.to(device)
+        self.heads = self._heads(len(self.target_levels), head_depth, model_seed)
 
     def forward(self, batch: Batch) -> Tensor:
         """Smooth L1 loss summed over the features, over sqrt(width), averaged over levels and tokens."""
@@ -49,6 +48,6 @@ class MultiScaleData2Vec(Data2Vec):
         states = self.encoder.read(self.encoder.encode(batch.tokens, batch.mask), batch.at)
         errors = []
         for head, level in zip(self.heads, self.target_levels, strict=True):
-            target = target_mean(seen, batch.at, self.encoder.n_leaves, [level])
+            target = self._target(seen, batch.at, [level])
             errors.append(functional.smooth_l1_loss(head(states).float(), target.float(), beta=self.beta))
         return torch.stack(errors).mean() * math.sqrt(self.encoder.width)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,11 +99,21 @@ class Objective(nn.Module):
     ----------
     encoder : Encoder
         What is trained, and probed.
+    steps : int
+        Steps done, where the loss depends on their number.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.steps = encoder, 0
+
+    def get_extra_state(self) -> dict[str, int]:
+        """What the state holds beside the weights: the steps done."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take over the steps done."""
+        self.steps = state["steps"]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw what is hidden, and what is asked, of `count` strings: two bools, (count, s**L)."""
@@ -156,6 +167,8 @@ class Descent:
         Not of biases, gains and other vectors.
     clip : float
         Largest norm of the whole gradient; 0 for none.
+    betas : pair of floats
+        Decays of AdamW's two moving averages.
     products : torch.dtype
         Type of matrix products, by autocast; all that is stored is float32.
 
@@ -181,6 +194,7 @@ class Descent:
         warmup_steps: int = 0,
         weight_decay: float = 0.01,
         clip: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.98),
         products: torch.dtype = torch.float32,
     ) -> None:
         self.objective, self.lr, self.warmup_steps, self.clip = objective, lr, warmup_steps, clip
@@ -191,8 +205,22 @@ class Descent:
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=self.device_type != "meta")
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=self.device_type != "meta")
         self.last_loss = torch.zeros(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a later process needs, beside the settings, to go on from here."""
+        return {
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, of an objective with the same settings."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
 
     def step(self, batch: Batch) -> None:
         """Move the objective down the gradient of its loss of a batch."""

@@ -201,7 +201,7 @@ def audit_state(made: TableMade, records: Iterable[Mapping[str, str]]) -> str:
     ----------
     made : TableMade
     records : iterable of mapping
-        From :func:`rhmlib.audit.read_record`.
+        From :func:`rhmlib.audit_record.read_record`.
 
     Returns
     -------

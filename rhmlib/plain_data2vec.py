@@ -150,7 +150,7 @@ class PlainStep:
         tree = isinstance(encoder, TreeEncoder)
         self.student = (PlainTree if tree else PlainTransformer)(cast("Any", encoder))
         self.head = copy.deepcopy(ours.head)
-        device = self.head.weight.device
+        device = next(self.head.parameters()).device
         self.student.to(device)
         self.hidden, self.beta, self.ema, self.clip, self.products = (
             encoder.v,

@@ -5,8 +5,8 @@ from time to time those files are merged into the table, in one step too, under 
 may die at any moment: no row is torn, no finished run lost, none is there twice. Several processes
 may write to one table.
 
-A run is known by the hash of its settings. Its rows carry the hash of the code that made them; where
-that is not the present code's they are *stale*.
+A run is known by the hash of its settings. Its rows carry the hash of the code that made them; where that
+is not the present code's, nor one that the record of audits shows to give the same rows, they are *stale*.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
-from rhmlib import experiments, grids
+from rhmlib import audit_record, experiments, grids
 from rhmlib.experiments import PROVENANCE
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Table:
     """
 
     def __init__(self, name: str, root: str | Path | None = None) -> None:
-        results = grids.find_root(root) / "results"
+        self.root = grids.find_root(root)
+        results = self.root / "results"
         self.name = name
         self.path = results / f"{name}.csv"
         self.spool = results / ".spool" / name
@@ -145,7 +146,7 @@ class Table:
         self.spool.mkdir(parents=True, exist_ok=True)
         ignore = self.spool.parent / ".gitignore"
         if not ignore.exists():
-            _replace(ignore, "*\n")
+            replace(ignore, "*\n")
 
     def compact(self) -> int:
         """Merge finished runs into the CSV file.
@@ -190,7 +191,7 @@ class Table:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for rows in ordered for row in rows)
-        _replace(self.path, text.getvalue())
+        replace(self.path, text.getvalue())
         _sync(self.path.parent)
 
     def _sweep_up(self) -> None:
@@ -237,7 +238,8 @@ class Table:
             Hash of the present code; runs of other code are stale.
         """
         return {
-            name: (_state(rows[0], code), float(rows[0]["seconds"])) for name, rows in self.runs()[1].items()
+            name: (_state(rows[0], code, self.root), float(rows[0]["seconds"]))
+            for name, rows in self.runs()[1].items()
         }
 
     def stamp(self) -> tuple[int, int] | None:
@@ -266,6 +268,19 @@ class Table:
             runs.setdefault(row["config_hash"], []).append(row)
         return columns, runs
 
+    def _replaces(self, learner: str, new: Row, old: Row) -> bool:
+        """Whether a newly finished run takes the place of the same run in the table.
+
+        One that succeeded with the present code stays, so that two sweeps that did the same run leave
+        the table as it is.
+        """
+        code = experiments.code_hash(learner)
+        rank_new, rank_old = [
+            (audit_record.same_code(row["code_hash"], code, self.root), row["status"] == "done")
+            for row in (new, old)
+        ]
+        return rank_new > rank_old or (rank_new == rank_old and rank_old != (True, True))
+
     def _merged(self, spooled: Iterable[Path]) -> tuple[list[str], dict[str, list[Row]]]:
         columns, runs = self._read_csv()
         for path in spooled:
@@ -273,7 +288,7 @@ class Table:
             if record is None:
                 continue
             new = record.cells()
-            if record.hash not in runs or _replaces(record.learner, new[0], runs[record.hash][0]):
+            if record.hash not in runs or self._replaces(record.learner, new[0], runs[record.hash][0]):
                 runs[record.hash] = new
                 for row in new:
                     columns = _merge_columns(columns, list(row))
@@ -289,7 +304,7 @@ def write_record(spool: Path, record: Record) -> None:
     file to disk may cost more than a short run.
     """
     durable = float(record.provenance["seconds"]) >= _DURABLE_SECONDS
-    _replace(spool / f"{record.hash}.json", record.to_json(), durable=durable)
+    replace(spool / f"{record.hash}.json", record.to_json(), durable=durable)
 
 
 def read_record(path: Path) -> Record | None:
@@ -307,7 +322,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
-def _replace(path: Path, text: str, *, durable: bool = True) -> None:
+def replace(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a file so that at any moment it holds either the old text or the new one."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -334,21 +349,10 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _state(row: Mapping[str, str], code: str) -> State:
-    if row["code_hash"] != code:
+def _state(row: Mapping[str, str], code: str, root: Path) -> State:
+    if not audit_record.same_code(row["code_hash"], code, root):
         return "stale"
     return "done" if row["status"] == "done" else "failed"
-
-
-def _replaces(learner: str, new: Row, old: Row) -> bool:
-    """Whether a newly finished run takes the place of the same run in the table.
-
-    One that succeeded with the present code stays, so that two sweeps that did the same run leave
-    the table as it is.
-    """
-    code = experiments.code_hash(learner)
-    rank_new, rank_old = [(row["code_hash"] == code, row["status"] == "done") for row in (new, old)]
-    return rank_new > rank_old or (rank_new == rank_old and rank_old != (True, True))
 
 
 def _merge_columns(columns: list[str], new: list[str]) -> list[str]:
@@ -419,9 +423,10 @@ def read(
     if stale not in ("error", "drop", "keep"):
         raise ValueError(f"stale must be 'error', 'drop' or 'keep'. Found stale={stale!r}.")
     stem = Path(name).stem
-    columns, runs = Table(stem, root).runs()
+    table = Table(stem, root)
+    columns, runs = table.runs()
     wanted = list(runs) if scale is None else [run.hash for run in grids.read_sweep(name, root).runs(scale)]
-    states = {key: _state(runs[key][0], _code(runs[key][0])) for key in wanted if key in runs}
+    states = {key: _state(runs[key][0], _code(runs[key][0]), table.root) for key in wanted if key in runs}
     counts = {state: list(states.values()).count(state) for state in ("done", "failed", "stale")}
     where = f"results/{stem}.csv" + (f", scale {scale!r}" if scale else "")
     if counts["stale"] and stale == "error":
@@ -435,10 +440,10 @@ def read(
     rows = [row for key in chosen for row in runs[key] if row["status"] == "done"]
     if not rows:
         raise ValueError(f"{where} must hold finished runs. Found {counts}: run `rhm sweep {name}`.")
-    table = _frame(columns, rows)
-    table["stale"] = [states[row["config_hash"]] == "stale" for row in rows]
-    table.attrs["runs"] = {**counts, "missing": len(wanted) - len(states)}
-    return table
+    frame = _frame(columns, rows)
+    frame["stale"] = [states[row["config_hash"]] == "stale" for row in rows]
+    frame.attrs["runs"] = {**counts, "missing": len(wanted) - len(states)}
+    return frame
 
 
 def _code(row: Row) -> str:

@@ -116,7 +116,6 @@ class StackedData2Vec(Objective):
         self.tree, self.ema, self.beta = encoder, ema, beta
         self.schedule, self.steps_each = schedule, steps_each
         self.maskings = [Masking(encoder.s, encoder.L - k, mask_probability) for k in range(encoder.L - 1)]
-        self.steps = 0
         device = next(encoder.parameters()).device
         with torch.device("meta"):
             hidden = 2 * encoder.width

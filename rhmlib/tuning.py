@@ -54,7 +54,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from rhmlib import experiments, grids, results
+from rhmlib import audit_record, experiments, grids, results
 from rhmlib.execution import Queue, Say, Stop, run_locally
 from rhmlib.parameters import read_yaml, suggestion
 from rhmlib.sweeps import duration
@@ -616,7 +616,10 @@ class _Study:
 
     def _record(self, name: str) -> results.Record | None:
         record = results.read_record(self.spool / f"{name}.json")
-        return record if record is not None and record.provenance["code_hash"] == self.code else None
+        if record is None:
+            return None
+        made_by = str(record.provenance["code_hash"])
+        return record if audit_record.same_code(made_by, self.code, self.spool) else None
 
     def _advance(self, open_: _Trial) -> bool:
         """Report what a trial's runs gave; return whether the trial is finished."""
@@ -709,7 +712,7 @@ class _Study:
             writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-            results._replace(path, text.getvalue())
+            results.replace(path, text.getvalue())
 
     def _outcome(self, wanted: int) -> Outcome:
         states = [trial.state.name for trial in self._finished()]
@@ -810,7 +813,8 @@ def read(name: str, *, scale: str = "book", root: str | Path | None = None) -> p
         )
     kept = [c for c in columns if c in (*_START, *_END) or any(row[c] for row in chosen)]
     table = results._frame(kept, [{c: row[c] for c in kept} for row in chosen])
-    table["stale"] = table["code_hash"] != experiments.code_hash(chosen[0]["learner"])
+    present = experiments.code_hash(chosen[0]["learner"])
+    table["stale"] = [not audit_record.same_code(code, present, root) for code in table["code_hash"]]
     return table
 
 

@@ -116,11 +116,14 @@ def execute(task: Task) -> Done:
     if task.spool is None:
         record = _measure(task, worker)
         return Done(task.hash, record.provenance["status"], record)
-    with _claim(Path(task.spool), task) as mine:
+    spool = Path(task.spool)
+    with _claim(spool, task) as mine:
         if not mine:
             return Done(task.hash, "elsewhere")
         record = _measure(task, worker)
-        results.write_record(Path(task.spool), record)
+        results.write_record(spool, record)
+        for path in checkpoints_of(spool, task.hash):
+            path.unlink(missing_ok=True)
     return Done(task.hash, record.provenance["status"])
 
 
@@ -150,19 +153,36 @@ def claim_path(spool: Path, run: str) -> Path:
     return spool / f"{run}.lock"
 
 
+def checkpoints_of(spool: Path, run: str) -> list[Path]:
+    """Files from which a run that was interrupted goes on, whatever code wrote them."""
+    return sorted(spool.glob(f"{run}-*"))
+
+
+def _run(config: Any, task: Task) -> tuple[list[dict[str, Any]], float]:
+    """Rows of a run, and the seconds that an earlier process has spent on it."""
+    if task.spool is None or not getattr(config, "resumable", False):
+        return config.run(), 0.0
+    from rhmlib import checkpoints  # which needs torch, as whatever is resumable does
+
+    path = Path(task.spool) / f"{task.hash}-{task.code}.pt"
+    earlier = checkpoints.seconds(path)
+    return config.run(checkpoint=path), earlier
+
+
 def _measure(task: Task, worker: _Worker) -> results.Record:
     config = experiments.configure(task.learner, task.settings)
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != 1:
         torch.set_num_threads(1)
     _reset_peak_memory()
-    start = time.perf_counter()
+    start, earlier = time.perf_counter(), 0.0
     try:
         with worker.threads.limit(limits=1):
-            rows, error = _checked_rows(config.run(), task.settings), ""
+            found, earlier = _run(config, task)
+            rows, error = _checked_rows(found, task.settings), ""
     except Exception as exception:
         rows, error = [], _traceback(exception)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + earlier
     return make_record(task, rows, seconds, error, device_name(str(getattr(config, "device", "cpu"))))
 
 
@@ -184,7 +204,8 @@ def make_record(
         error,
     )
     record = dict(zip(experiments.PROVENANCE, values, strict=True))
-    return results.Record(task.learner, task.settings, rows, record)
+    settings = experiments.recorded_values(task.learner, task.settings)
+    return results.Record(task.learner, settings, rows, record)
 
 
 def _checked_rows(rows: object, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,17 +2,20 @@
 
 import copy
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from rhmlib import experiments, results
 from rhmlib.baselines import MaskedTokens, NextToken, Supervised
 from rhmlib.data2vec import Data2Vec
 from rhmlib.encoder_probes import probe_levels, synonym_scores
 from rhmlib.encoders import Features, Transformer, TreeEncoder, target_mean
-from rhmlib.experiment_encoder import EncoderExperiment
+from rhmlib.experiment_encoder import EncoderExperiment, _Run
 from rhmlib.grammar import Grammar
 from rhmlib.objectives import Batch, Descent, Masking
 
@@ -243,6 +246,35 @@ def test_the_target_is_the_mean_of_normalised_features_of_the_ancestors():
         torch.testing.assert_close(row, torch.stack([functional.layer_norm(x, (8,)) for x in parts]).mean(0))
 
 
+def test_what_of_the_target_is_normalised():
+    encoder, at = make("tree"), torch.tensor([1, 13])
+    encoding = encoder.encode(strings(3))
+    plain = [encoding.features[k].at(at // S**k) for k in (0, 2)]
+    mean = target_mean(encoding, at, S**L, [0, 2], normalise_layers=False)
+    torch.testing.assert_close(mean, torch.stack(plain).mean(0))
+    whole = target_mean(encoding, at, S**L, [0, 2], normalise_target=True)
+    expected = functional.layer_norm(target_mean(encoding, at, S**L, [0, 2]), (8,))
+    torch.testing.assert_close(whole, expected)
+
+
+def test_the_states_of_post_norm_blocks_are_normalised():
+    encoder = make("transformer", layer_norm="post")
+    encoder.norm = torch.nn.Identity()
+    states = encoder.encode(strings(3)).final.dense()
+    torch.testing.assert_close(functional.layer_norm(states, (8,)), states, atol=1e-4, rtol=1e-4)
+    pre = make("transformer")
+    pre.norm = torch.nn.Identity()
+    states = pre.encode(strings(3)).final.dense()
+    assert (functional.layer_norm(states, (8,)) - states).abs().max() > 0.1
+
+
+def test_a_deep_head_is_one_of_several_layers():
+    objective = Data2Vec(make("tree"), Masking(S, L, 0.3), head_depth=3)
+    assert sum(isinstance(part, torch.nn.Linear) for part in objective.head.modules()) == 3
+    with pytest.raises(ValueError, match=r"head_depth must be at least 1. Found head_depth=0"):
+        Data2Vec(make("tree"), Masking(S, L, 0.3), head_depth=0)
+
+
 def test_the_teacher_is_the_moving_average_and_shares_the_tables():
     objective = Data2Vec(make("tree"), Masking(S, L, 0.3), ema=0.9)
     student, teacher = objective.encoder, objective.teacher
@@ -396,9 +428,44 @@ def test_fresh_strings_where_no_number_is_given():
     assert rows[-1]["strings_seen"] <= 30 * 16
 
 
+# What a setting of the paper's Table 1 was before it was a setting, and something else.
+ADDED = {
+    "activation": "relu", "layer_norm": "post", "linear_std": 0.02, "token_std": 0.02, "position_std": 0.02,
+    "normalise_layers": False, "normalise_target": True, "head_depth": 2, "clip": 0.01, "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+}  # fmt: skip
+
+
+def loss_after_three_steps(config):
+    run = _Run(config)
+    for batch in run.batches(3):
+        run.descent.step(batch)
+    return run._loss(run.validation)
+
+
+def test_every_added_setting_changes_the_run_and_its_hash():
+    base = {**SMALL, "objective": "data2vec", "architecture": "transformer"}
+    assert set(ADDED) == EncoderExperiment.added
+    plain = EncoderExperiment(**base)
+    values = {k: v for k, v in experiments.config_values(plain).items() if k not in ADDED}
+    text = json.dumps(["encoder", values], sort_keys=True)
+    assert experiments.config_hash("encoder", plain) == hashlib.sha256(text.encode()).hexdigest()[:12]
+    losses = {None: loss_after_three_steps(plain)}
+    for name, value in ADDED.items():
+        changed = EncoderExperiment(**base, **{name: value})
+        losses[name] = loss_after_three_steps(changed)
+        assert experiments.config_hash("encoder", changed) != experiments.config_hash("encoder", plain)
+        texts = {k: results.cell(v) for k, v in experiments.config_values(changed).items()}
+        assert experiments.configure_from_text("encoder", texts) == changed
+    assert len(set(losses.values())) == len(losses)
+    older = {k: results.cell(v) for k, v in experiments.config_values(plain).items()}
+    assert experiments.configure_from_text("encoder", {**older, **dict.fromkeys(ADDED, "")}) == plain
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"layer_norm": "post"}, "layer_norm must be left out with the tree encoder"),
         ({"n": 100000}, "n must be at most the number of strings, 32. Found n=100000"),
         ({"mask_block": 2}, "mask_block must be in 0..L-1 = 1"),
         ({"architecture": "transformer", "width": 18}, "width must be a multiple of n_heads=4"),

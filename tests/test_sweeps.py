@@ -200,7 +200,7 @@ def test_a_hash_tells_settings_apart_and_survives_their_order():
     assert one == experiments.configure(TOY, {"rate": 1.0, **values})
     hashes = {
         experiments.config_hash(learner, experiments.configure(TOY, {**values, **more}))
-        for learner in (TOY, "other")
+        for learner in (TOY, "ilc")
         for more in ({}, {"n": 2}, {"rate": 1.1}, {"note": "a"}, {"model_seed": 1})
     }
     assert len(hashes) == 10
