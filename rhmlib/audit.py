@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import math
 import os
 from collections import Counter, deque
@@ -17,9 +16,11 @@ from typing import Any
 import filelock
 import numpy as np
 
-from rhmlib import audit_record, experiments, grids, provenance, results
+from rhmlib import experiments, grids, provenance, results, same_code
 from rhmlib.execution import Queue, Say, run_locally
 from rhmlib.worker import Done, Task
+
+RECORD_COLUMNS = ("table", "code_hash", "runs", "rows", "equal", "elsewhere", "differences")
 
 # Where these agree, a run on the CPU must give the same numbers to the last bit.
 _SAME_PLATFORM = ("device_name", "platform")
@@ -63,9 +64,7 @@ class TableAudit:
     ----------
     table : str
     code_hash : str
-        Of the code that its rows are by.
-    done_by : str
-        Of the code that the runs were done again with.
+        Of the code that its rows, and the runs done again, are by.
     runs, rows, equal, elsewhere : int
         As in :class:`Audit`.
     differences : int
@@ -73,7 +72,6 @@ class TableAudit:
 
     table: str
     code_hash: str
-    done_by: str
     runs: int = 0
     rows: int = 0
     equal: int = 0
@@ -122,11 +120,6 @@ class _Recorded:
     def hash(self) -> str:
         return self.rows[0]["config_hash"]
 
-    @property
-    def codes(self) -> tuple[str, str]:
-        """Hash of the code that made the rows, and of the present one."""
-        return self.rows[0]["code_hash"], experiments.code_hash(self.learner)
-
 
 def audit(
     *,
@@ -135,7 +128,6 @@ def audit(
     seed: int = 0,
     sweeps: Iterable[str] | None = None,
     max_seconds: float | None = None,
-    other_code: bool = False,
     jobs: int = 1,
     root: str | Path | None = None,
     say: Say = print,
@@ -155,10 +147,6 @@ def audit(
         Names of sweeps; default: all that have a table.
     max_seconds : float, optional
         Sample only from runs that took at most so long.
-    other_code : bool
-        Sample from the stale runs, in place of the others. Where enough of them are equal, and the audit is
-        recorded, the rows of their code count as the present code's:
-        :func:`rhmlib.audit_record.same_code`.
     jobs : int
         Processes.
     root : path, optional
@@ -174,29 +162,34 @@ def audit(
     ------
     ValueError
         If an argument is out of range, or there is no run to audit: one that succeeded, with the
-        present code (with `other_code`, with other code).
+        present code.
 
     Notes
     -----
     On the same device, platform and versions a run on the CPU must give equal numbers; otherwise
-    metrics may differ by the experiment's `tolerances`. All other columns but times must always be equal, and
-    for every run of the tables, whether done again or not, the hash must be that of its settings.
+    metrics may differ by the experiment's `tolerances`. Rows that do not tell the processor's kind may be of
+    another than this one's: they are equal, or else compared by tolerances. All other columns but times
+    must always be equal, and for every run of the tables, whether done again or not, the hash must be that
+    of its settings.
     """
     _check(fraction, rows, max_seconds)
     _sources(root)
-    recorded, differences = _collect(sweeps, other_code, root, say)
+    recorded, differences = _collect(sweeps, root, say)
     there = [run for run in recorded if _device_is_there(run)]
     cheap = [run for run in there if max_seconds is None or float(run.rows[0]["seconds"]) <= max_seconds]
     if not cheap:
-        which = "other code than the present one" if other_code else "the present code"
-        raise ValueError(f"there must be finished runs of {which} to audit. Found none of {len(recorded)}.")
+        raise ValueError(
+            f"there must be finished runs of the present code to audit. Found none of {len(recorded)}."
+        )
     size = min(len(cheap), rows or math.ceil((fraction or 0.02) * len(cheap)))
     chosen = np.random.default_rng(seed).choice(len(cheap), size=size, replace=False)
     sample = {run.hash: run for run in (cheap[i] for i in sorted(chosen))}
     equal, elsewhere = set[str](), set[str]()
     for done in run_locally(Queue(deque(_task(run) for run in sample.values())), jobs):
         same = _same_platform(sample[done.hash], done)
-        found = list(_compare(sample[done.hash], done, exact=same))
+        found = list(_compare(sample[done.hash], done, exact=same is not False))
+        if found and same is None:
+            same, found = False, list(_compare(sample[done.hash], done, exact=False))
         if not found:
             equal.add(done.hash)
         if not same:
@@ -222,31 +215,31 @@ def _by_table(
     sample: Mapping[str, _Recorded], equal: set[str], elsewhere: set[str], differences: Iterable[Difference]
 ) -> tuple[TableAudit, ...]:
     wrong = Counter(difference.table for difference in differences)
-    groups: dict[tuple[str, str, str], dict[str, _Recorded]] = {}
-    for name, run in sample.items():
-        groups.setdefault((run.table, *run.codes), {})[name] = run
-    for table in set(wrong) - {table for table, *_ in groups}:
-        groups[table, "", ""] = {}
-    return tuple(
-        TableAudit(
-            *place,
-            runs=len(runs),
-            rows=sum(len(run.rows) for run in runs.values()),
-            equal=len(equal & set(runs)),
-            elsewhere=len(elsewhere & set(runs)),
-            differences=wrong[place[0]],
+    found = []
+    for table in sorted({run.table for run in sample.values()} | set(wrong)):
+        runs = {name: run for name, run in sample.items() if run.table == table}
+        code = next((run.rows[0]["code_hash"] for run in runs.values()), "")
+        rows = sum(len(run.rows) for run in runs.values())
+        found.append(
+            TableAudit(
+                table, code, len(runs), rows, len(equal & set(runs)), len(elsewhere & set(runs)), wrong[table]
+            )
         )
-        for place, runs in sorted(groups.items(), key=lambda item: item[0])
-    )
+    return tuple(found)
 
 
-# ---------------------------------------------------------------- the record
+# ---------------------------------------------------------------- a record of audits
+
+
+def record_path(root: str | Path | None = None) -> Path:
+    """``results/audits.csv``, where :func:`record` writes."""
+    return grids.find_root(root) / "results" / "audits.csv"
 
 
 def record(
     found: Audit, *, seed: int = 0, max_seconds: float | None = None, root: str | Path | None = None
 ) -> Path:
-    """Append what an audit found to the record of audits, a row a table and code.
+    """Append what an audit found to the record of audits, a row a table.
 
     Parameters
     ----------
@@ -259,12 +252,11 @@ def record(
     Returns
     -------
     Path
-        The CSV file. A row says when, on what machine and with which commit a table was audited, what
-        code its rows were by and what code did them again, how many runs and rows these were, how many runs
-        agreed, and how many cells of the table differed.
+        The CSV file. A row says when, on what machine and with which commit a table was audited, how
+        many runs and rows were done again, how many runs agreed, and how many cells differed.
     """
     root = grids.find_root(root)
-    path = audit_record.record_path(root)
+    path = record_path(root)
     where = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **_sources(root),
@@ -273,16 +265,24 @@ def record(
         "seed": str(seed),
         "max_seconds": results.cell(max_seconds),
     }
-    columns = [*where, *(field.name for field in dataclasses.fields(TableAudit))]
     rows = [{**where, **dataclasses.asdict(table)} for table in found.tables]
     with filelock.FileLock(path.with_suffix(".csv.lock")):
-        # Written anew as a whole: an older record may have fewer columns.
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*audit_record.read_record(root), *rows])
-        results.replace(path, text.getvalue())
+        new = not path.exists()
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*where, *RECORD_COLUMNS], lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
     return path
+
+
+def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
+    """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
+    path = record_path(root)
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _check(fraction: float | None, rows: int | None, max_seconds: float | None) -> None:
@@ -297,19 +297,18 @@ def _check(fraction: float | None, rows: int | None, max_seconds: float | None) 
 
 
 def _collect(
-    sweeps: Iterable[str] | None, other_code: bool, root: str | Path | None, say: Say
+    sweeps: Iterable[str] | None, root: str | Path | None, say: Say
 ) -> tuple[list[_Recorded], list[Difference]]:
     """Runs that can be audited, and those whose settings are not what their hash says."""
     paths = grids.sweep_files(root) if sweeps is None else [grids.sweep_path(name, root) for name in sweeps]
     recorded: list[_Recorded] = []
     altered: list[Difference] = []
     for name in [path.stem for path in paths]:
-        runs, left_out = results.Table(name, root).runs()[1], 0
+        runs, stale = results.Table(name, root).runs()[1], 0
         for rows in runs.values():
             first = rows[0]
-            present = experiments.code_hash(first["learner"])
-            if audit_record.same_code(first["code_hash"], present, root) == other_code:
-                left_out += 1
+            if not same_code.same_code(first["code_hash"], experiments.code_hash(first["learner"]), root):
+                stale += 1
                 continue
             if first["status"] != "done":
                 continue
@@ -325,8 +324,8 @@ def _collect(
                 )
                 continue
             recorded.append(_Recorded(name, first["learner"], config, rows))
-        if left_out:
-            say(f"{name}: {left_out} runs of {'the present' if other_code else 'other'} code are left out")
+        if stale:
+            say(f"{name}: {stale} runs of other code are left out")
     return recorded, altered
 
 
@@ -361,14 +360,20 @@ def _device_is_there(run: _Recorded) -> bool:
     return True
 
 
-def _same_platform(run: _Recorded, done: Done) -> bool:
+def _same_platform(run: _Recorded, done: Done) -> bool | None:
+    """Whether a run must give equal numbers; None where its rows do not tell for what kind of processor."""
     assert done.record is not None
     here = {name: str(done.record.provenance[name]) for name in _SAME_PLATFORM}
+    older = run.rows[0].get("platform", "")
+    untold = here["platform"].startswith(f"{older}-")
+    if untold:
+        here["platform"] = older
     on_cpu = getattr(run.config, "device", "cpu") == "cpu"
     # What this process has loaded beside, such as torch for another learner, makes no difference.
     installed = {f"{name}-{version}" for name, version in provenance.versions().items()}
     versions = set(run.rows[0].get("versions", "").split()) <= installed
-    return on_cpu and versions and all(run.rows[0].get(name) == text for name, text in here.items())
+    same = on_cpu and versions and all(run.rows[0].get(name) == text for name, text in here.items())
+    return None if same and untold else same
 
 
 def _compare(run: _Recorded, done: Done, *, exact: bool) -> Iterable[Difference]:

@@ -216,7 +216,6 @@ def status(context: click.Context, names: tuple[str, ...]) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
 @click.option("--max-seconds", type=float, help="Choose only runs that took at most so long.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
-@click.option("--other-code", is_flag=True, help="Choose runs of other code than the present one.")
 @click.option(
     "--record", is_flag=True, help="Append what was found to results/audits.csv, which the book shows."
 )
@@ -228,15 +227,10 @@ def audit(
     rows: int | None,
     seed: int,
     max_seconds: float | None,
-    other_code: bool,
     jobs: int,
     record: bool,
 ) -> int:
-    """Do some recorded runs again and compare.
-
-    After a change of code that should change no number, `--other-code --record` shows that it does not:
-    where at least five runs are equal and none differs, the rows of the older code stay in use.
-    """
+    """Do some recorded runs again and compare."""
     from rhmlib import audit as auditor
 
     with _work():
@@ -246,7 +240,6 @@ def audit(
             seed=seed,
             sweeps=names or None,
             max_seconds=max_seconds,
-            other_code=other_code,
             jobs=jobs,
             root=context.obj,
             say=click.echo,
@@ -254,6 +247,36 @@ def audit(
     if record:
         click.echo(auditor.record(found, seed=seed, max_seconds=max_seconds, root=context.obj))
     return 0 if found.passed else 1
+
+
+@app.command()
+@click.argument("commit")
+@click.argument("learners", metavar="[LEARNER]...", nargs=-1)
+@click.option("--runs", type=int, default=5, show_default=True, help="Recorded runs of each learner.")
+@click.option("--max-seconds", type=float, default=60.0, show_default=True, help="Choose no longer ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@click.pass_context
+def confirm(
+    context: click.Context, commit: str, learners: tuple[str, ...], runs: int, max_seconds: float, seed: int
+) -> int:
+    """Keep rows that the code of COMMIT made, if the present code gives the same.
+
+    Both do the same runs here: all of the scales "quick", and some of the tables. Where all are equal to the
+    last bit, at least five, rows of the one code count as rows of the other.
+    """
+    from rhmlib import confirm as confirmer
+
+    with _work():
+        found = confirmer.confirm(
+            commit,
+            runs=runs,
+            max_seconds=max_seconds,
+            seed=seed,
+            learners=learners or None,
+            root=context.obj,
+            say=click.echo,
+        )
+    return 0 if all(each.equal == each.runs for each in found) else 1
 
 
 @app.command()

@@ -60,10 +60,27 @@ class Estimate:
         """Write as ``3.02 [2.95, 3.10]``, or as ``not identified (reason)``; with a true minus sign."""
         if not self.identified:
             return f"not identified ({self.reason})"
-        text = f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-        return text.replace("-", "\N{MINUS SIGN}")
+        value, low, high = (signed(x, f".{digits}f") for x in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
     __str__ = format
+
+
+def signed(value: float, form: str = ".2f") -> str:
+    """Write a number with a true minus sign.
+
+    Parameters
+    ----------
+    value : float
+    form : str
+        As after the colon of a format; ``"+.2f"`` for a sign in any case.
+
+    Examples
+    --------
+    >>> signed(-0.256), signed(0.5, "+.1f")
+    ('−0.26', '+0.5')
+    """
+    return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)

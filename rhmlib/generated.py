@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rhmlib import audit_record, build, claims, grids, pages, parameters, sweeps
+from rhmlib import audit, build, claims, grids, pages, parameters, same_code, sweeps
 from rhmlib.chapters import Project
 
 
@@ -149,8 +149,8 @@ def tables_made(context: Context) -> str:
     found = [pages.table_made(name, context.root) for name in context.tables()]
     _, letters = pages.group_versions(_all_versions(context))
     states = pages.sweep_states(context.root)
-    record = audit_record.read_record(context.root)
-    context.read.add(audit_record.record_path(context.root))
+    record = audit.read_record(context.root)
+    context.read.add(audit.record_path(context.root))
     rows = [
         (
             _code(made.table),
@@ -205,8 +205,8 @@ def versions(context: Context) -> str:
 
 def audits(context: Context) -> str:
     """The record of audits, the latest first."""
-    record = audit_record.read_record(context.root)
-    context.read.add(audit_record.record_path(context.root))
+    record = audit.read_record(context.root)
+    context.read.add(audit.record_path(context.root))
     if not record:
         return "No audit has been recorded yet."
     rows = [
@@ -215,7 +215,6 @@ def audits(context: Context) -> str:
             _commit(row["commit"], clean=row["dirty"] != "true"),
             row["device_name"],
             _code(row["table"]),
-            _codes(row["code_hash"], row.get("done_by")),
             f"{row['equal']} of {row['runs']}"
             + (f", up to {float(row['max_seconds']):g} s" if row["max_seconds"] else ""),
             row["rows"],
@@ -224,13 +223,28 @@ def audits(context: Context) -> str:
         )
         for row in reversed(record)
     ]
-    header = ["when", "commit", "device", "table", "code", "equal runs", "rows", "of another platform"]
-    return pipe_table([*header, "differences"], rows, right=[6, 7, 8])
+    header = ["when", "commit", "device", "table", "equal runs", "rows", "of another platform", "differences"]
+    return pipe_table(header, rows, right=[5, 6, 7])
 
 
-def _codes(made_by: str, done_by: str | None) -> str:
-    """Code of the rows, and where it is another, of the runs that were done again."""
-    return _code(made_by) + (f" again by {_code(done_by)}" if done_by and done_by != made_by else "")
+def same_codes(context: Context) -> str:
+    """The record of comparisons of an older code with a newer one, the latest first."""
+    record = same_code.read_record(context.root)
+    context.read.add(same_code.record_path(context.root))
+    if not record:
+        return "No two codes have been compared."
+    rows = [
+        (
+            row["date"],
+            _code(row["learner"]),
+            _code(row["older_code"]),
+            _code(row["newer_code"]),
+            f"{row['equal']} of {row['runs']}",
+            row["rows"],
+        )
+        for row in reversed(record)
+    ]
+    return pipe_table(["when", "learner", "code", "later code", "equal runs", "rows"], rows, right=[5])
 
 
 # ---------------------------------------------------------------- sweeps and what they cost
@@ -409,8 +423,8 @@ GROUPS = {
     "learners": "ilc ilc_steps token_ilc slc slc_gramian slc_watch encoders objectives data2vec data2vec_* "
     "baselines contrastive multiscale stacked plain_* training probes probes_* encoder_probes phase_limits "
     "traces bench_learners",
-    "runs": "experiments tree_settings experiment_* grids checkpoints worker execution audit_record results "
-    "sweeps audit tuning bench",
+    "runs": "experiments tree_settings experiment_* grids checkpoints worker execution same_code results "
+    "sweeps audit confirm tuning bench",
     "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
     "widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",
@@ -496,6 +510,7 @@ PARTS: dict[str, Callable[[Context], str]] = {
     "api": api,
     "api-overview": api_overview,
     "audits": audits,
+    "same-codes": same_codes,
     "chapters": chapters_made,
     "claims": claims_table,
     "claims-counted": claims_counted,

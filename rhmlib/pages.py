@@ -15,7 +15,7 @@ from rhmlib import chapters, grids, parameters, sweeps
 Versions = dict[str, str]
 
 # Files of results/ that are no tables of runs or trials.
-_OTHER = ("audits",)
+_OTHER = ("audits", "same_code")
 
 
 # ---------------------------------------------------------------- chapters
@@ -201,7 +201,7 @@ def audit_state(made: TableMade, records: Iterable[Mapping[str, str]]) -> str:
     ----------
     made : TableMade
     records : iterable of mapping
-        From :func:`rhmlib.audit_record.read_record`.
+        From :func:`rhmlib.audit.read_record`.
 
     Returns
     -------

@@ -6,7 +6,7 @@ may die at any moment: no row is torn, no finished run lost, none is there twice
 may write to one table.
 
 A run is known by the hash of its settings. Its rows carry the hash of the code that made them; where that
-is not the present code's, nor one that the record of audits shows to give the same rows, they are *stale*.
+is not the present code's, nor one that was shown to give the same rows, they are *stale*.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
-from rhmlib import audit_record, experiments, grids
+from rhmlib import experiments, grids, same_code
 from rhmlib.experiments import PROVENANCE
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class Table:
         """
         code = experiments.code_hash(learner)
         rank_new, rank_old = [
-            (audit_record.same_code(row["code_hash"], code, self.root), row["status"] == "done")
+            (same_code.same_code(row["code_hash"], code, self.root), row["status"] == "done")
             for row in (new, old)
         ]
         return rank_new > rank_old or (rank_new == rank_old and rank_old != (True, True))
@@ -350,7 +350,7 @@ def _sync(folder: Path) -> None:
 
 
 def _state(row: Mapping[str, str], code: str, root: Path) -> State:
-    if not audit_record.same_code(row["code_hash"], code, root):
+    if not same_code.same_code(row["code_hash"], code, root):
         return "stale"
     return "done" if row["status"] == "done" else "failed"
 

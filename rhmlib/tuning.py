@@ -54,7 +54,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from rhmlib import audit_record, experiments, grids, results
+from rhmlib import experiments, grids, results, same_code
 from rhmlib.execution import Queue, Say, Stop, run_locally
 from rhmlib.parameters import read_yaml, suggestion
 from rhmlib.sweeps import duration
@@ -619,7 +619,7 @@ class _Study:
         if record is None:
             return None
         made_by = str(record.provenance["code_hash"])
-        return record if audit_record.same_code(made_by, self.code, self.spool) else None
+        return record if same_code.same_code(made_by, self.code, self.spool) else None
 
     def _advance(self, open_: _Trial) -> bool:
         """Report what a trial's runs gave; return whether the trial is finished."""
@@ -814,7 +814,7 @@ def read(name: str, *, scale: str = "book", root: str | Path | None = None) -> p
     kept = [c for c in columns if c in (*_START, *_END) or any(row[c] for row in chosen)]
     table = results._frame(kept, [{c: row[c] for c in kept} for row in chosen])
     present = experiments.code_hash(chosen[0]["learner"])
-    table["stale"] = [not audit_record.same_code(code, present, root) for code in table["code_hash"]]
+    table["stale"] = [not same_code.same_code(code, present, root) for code in table["code_hash"]]
     return table
 
 

@@ -237,7 +237,10 @@ def _traceback(error: BaseException) -> str:
 
 @lru_cache(maxsize=1)
 def _platform() -> str:
-    return f"{platform.machine()}-{platform.system()}".lower()
+    """Machine, system, and the kind of processor that numpy's library chooses its kernels for."""
+    libraries = ThreadpoolController().info()
+    kinds = sorted({str(library["architecture"]) for library in libraries if library.get("architecture")})
+    return "-".join([platform.machine(), platform.system(), *kinds]).lower()
 
 
 def device_name(device: str = "cpu") -> str:

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rhmlib import experiments, results, sweeps
-from rhmlib.audit import audit
-from rhmlib.audit_record import CONFIRMING_RUNS, read_record, same_code
+from rhmlib import results, sweeps
+from rhmlib.audit import audit, read_record
 from rhmlib.cli import main
 
 TOY = "toy_experiment:Toy"
@@ -226,92 +225,3 @@ def test_times_are_not_compared(root):
     assert found.runs == 1
     alter(root, "operations", lambda value: str(2 * float(value)), name="other")
     assert not run(root, sweeps=["other"])[0].passed
-
-
-# ---------------------------------------------------------------- rows of other code
-
-
-def age(root, name="toy"):
-    """Let all rows of a table be by other code, which gave the same numbers."""
-    path = root / "results" / f"{name}.csv"
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    write(path, [{**row, "code_hash": "0" * 12} for row in rows])
-
-
-def again(root, *arguments):
-    return main(["--root", str(root), "audit", "toy", "--other-code", "--record", *arguments])
-
-
-def states(root):
-    [found] = sweeps.status(root, ["toy"])
-    return found.done, found.failed, found.stale
-
-
-def test_rows_of_other_code_count_where_enough_of_them_were_equal(root):
-    assert states(root) == (6, 6, 0)
-    age(root)
-    assert states(root) == (0, 0, 12)
-    assert run(root, sweeps=["ilc"])[0].passed
-    with pytest.raises(
-        ValueError, match=r"there must be finished runs of the present code to audit. Found none"
-    ):
-        run(root, sweeps=["toy"])
-    assert again(root, "--rows", str(CONFIRMING_RUNS - 1)) == 0
-    assert states(root) == (0, 0, 12)  # not enough
-    assert again(root, "--rows", "1", "--seed", "5") == 0
-    assert states(root) == (6, 6, 0)
-    rows = read_record(root)
-    assert [(row["code_hash"], row["runs"], row["equal"]) for row in rows] == [
-        ("0" * 12, "4", "4"),
-        ("0" * 12, "1", "1"),
-    ]
-    assert {row["done_by"] for row in rows} == {experiments.code_hash(TOY)}
-    assert set(results.read("toy", root=root)["stale"]) == {False}
-    assert run(root, sweeps=["toy"])[0].passed  # and they are audited as such
-    with pytest.raises(ValueError, match="there must be finished runs of other code than the present one"):
-        run(root, sweeps=["toy"], other_code=True)
-
-
-def test_one_difference_and_none_counts(root):
-    age(root)
-    alter(root, "value", lambda text: repr(float(text) + 1e-15))
-    assert again(root, "--fraction", "1") == 1
-    assert again(root, "--rows", "5", "--seed", "1") in (0, 1)
-    assert states(root) == (0, 0, 12)
-
-
-def test_runs_of_another_platform_do_not_count(root):
-    age(root)
-    for _ in range(6):
-        alter(
-            root,
-            "platform",
-            lambda text: "elsewhere",
-            where=lambda row: (
-                row["platform"] != "elsewhere" and row["status"] == "done" and row["level"] == "1"
-            ),
-        )
-    assert again(root, "--fraction", "1") == 0
-    assert states(root) == (0, 0, 12)
-
-
-def test_codes_are_linked_by_steps_and_an_older_record_is_read(root):
-    path = root / "results" / "audits.csv"
-    columns = "table,code_hash,runs,equal,elsewhere,differences"
-    path.write_text(f"{columns}\ntoy,a,9,9,0,0\n")
-    assert not same_code("a", "b", root)
-    path.write_text(
-        f"{columns},done_by\ntoy,a,3,3,0,0,b\nother,a,2,2,0,0,b\ntoy,b,5,5,0,0,c\ntoy,c,5,4,0,1,d\ntoy,c,9,9,0,0,d\n"
-    )
-    assert [same_code("a", code, root) for code in "abcd"] == [True, True, True, False]
-    assert same_code("c", "a", root)
-    path.write_text(f"{columns}\ntoy,a,9,9,0,0\n")  # as written before codes were linked
-    age(root)
-    assert again(root, "--rows", "1") == 0
-    assert [(row["code_hash"], row["done_by"]) for row in read_record(root)] == [
-        ("a", ""),
-        ("0" * 12, experiments.code_hash(TOY)),
-    ]
-    path.unlink()
-    assert not same_code("a", "b", root)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rhmlib import audit_record, chapters, generated, grids, pages, parameters
+from rhmlib import audit, chapters, generated, grids, pages, parameters
 
 ROOT = grids.find_root()
 PROJECT = chapters.find_project(ROOT)
@@ -55,7 +55,7 @@ def test_a_page_is_made_anew_when_any_table_changes(source):
     for name in pages.table_names(ROOT):
         assert f"| `{name}` |" in text
         assert ROOT / "results" / f"{name}.csv" in here.read
-    assert audit_record.record_path(ROOT) in here.read
+    assert audit.record_path(ROOT) in here.read
     assert {source / "ilc.ipynb", source / "rhm.ipynb"} <= here.read
 
 

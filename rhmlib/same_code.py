@@ -1,4 +1,4 @@
-"""The record of audits, ``results/audits.csv``, and which codes it shows to give the same rows."""
+"""Which codes were shown to give the same rows: the record ``results/same_code.csv``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from rhmlib import grids
 
-# So many runs must be done again, and be equal, before rows of other code count as the present code's.
-CONFIRMING_RUNS = 5
+# So many runs must have been equal before rows of one code count as another's.
+ENOUGH = 5
 
 
 def record_path(root: str | Path | None = None) -> Path:
-    """``results/audits.csv``, where :func:`rhmlib.audit.record` writes."""
-    return grids.find_root(root) / "results" / "audits.csv"
+    """``results/same_code.csv``, where :func:`rhmlib.confirm.confirm` writes."""
+    return grids.find_root(root) / "results" / "same_code.csv"
 
 
 def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
-    """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
+    """Read the record, a dict a learner and comparison, in the order of time; [] where there is none."""
     path = record_path(root)
     if not path.exists():
         return []
@@ -41,9 +41,9 @@ def same_code(code: str, present: str, root: str | Path | None = None) -> bool:
     Returns
     -------
     bool
-        True where the hashes are equal, and where the record of audits links them: by steps from one code
-        to another whose runs were done again, at least `CONFIRMING_RUNS` of them, on the same platform, and
-        all were equal to the last bit. One difference, in any audit of the two codes, and there is no link.
+        True where the hashes are equal, and where the record links them: by steps from one code to another,
+        both of which did the same runs on one machine, at least `ENOUGH`, and gave the same rows to the last
+        bit. One run that differed, in any comparison of the two, and there is no link.
     """
     if code == present:
         return True
@@ -70,16 +70,12 @@ def _linked(path: Path, stamp: int, present: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _links(record: Iterable[dict[str, str]]) -> list[tuple[str, str]]:
-    equal: dict[tuple[str, str], int] = defaultdict(int)
+def _links(record: Iterable[dict[str, str]]) -> list[frozenset[str]]:
+    equal: dict[frozenset[str], int] = defaultdict(int)
     broken = set()
     for row in record:
-        pair = row["code_hash"], row.get("done_by") or row["code_hash"]
-        if row["equal"] != row["runs"] or int(row["differences"]):
+        pair = frozenset((row["older_code"], row["newer_code"]))
+        equal[pair] += int(row["equal"])
+        if row["equal"] != row["runs"]:
             broken.add(pair)
-        equal[pair] += int(row["equal"]) - int(row["elsewhere"])
-    return [
-        pair
-        for pair, runs in equal.items()
-        if pair[0] != pair[1] and runs >= CONFIRMING_RUNS and not {pair, pair[::-1]} & broken
-    ]
+    return [pair for pair, runs in equal.items() if len(pair) == 2 and runs >= ENOUGH and pair not in broken]

@@ -1,0 +1,248 @@
+"""Compare an older commit's code with the present one, so that rows outlive changes that change no number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from rhmlib import experiments, grids, provenance, results, same_code
+from rhmlib.execution import Say
+
+# What a process of either code does: read runs, a line each, and write their rows.
+_DRIVER = """
+import json, sys
+from rhmlib import experiments
+learner = json.loads(sys.stdin.readline())
+print(json.dumps(experiments.code_hash(learner)), flush=True)
+for line in sys.stdin:
+    texts, known = json.loads(line), experiments.field_names(learner)
+    config = experiments.configure_from_text(learner, {name: texts.get(name, "") for name in known})
+    print(json.dumps(config.run(), default=lambda number: number.item()), flush=True)
+"""
+# No two executions of the same code agree in them.
+_TIMES = ("milliseconds",)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two codes gave for one learner.
+
+    Attributes
+    ----------
+    learner : str
+    older_code, newer_code : str
+        Hashes, as of :func:`rhmlib.experiments.code_hash`.
+    older_commit : str
+    runs, rows, equal : int
+        Runs that both did, rows of the present code, and runs without a difference.
+    """
+
+    learner: str
+    older_code: str
+    newer_code: str
+    older_commit: str
+    runs: int
+    rows: int
+    equal: int
+
+
+def confirm(
+    commit: str,
+    *,
+    runs: int = 5,
+    max_seconds: float = 60.0,
+    seed: int = 0,
+    learners: Iterable[str] | None = None,
+    root: str | Path | None = None,
+    say: Say = print,
+) -> list[Comparison]:
+    """Let an older commit's code and the present one do the same runs, and write down which were equal.
+
+    Parameters
+    ----------
+    commit : str
+        As git names it.
+    runs : int
+        Recorded runs for each learner, spread over its tables; beside them, all of the scales "quick".
+    max_seconds : float
+        Choose only recorded runs that took at most so long.
+    seed : int
+        Of the choice.
+    learners : iterable of str, optional
+        Default: all.
+    root : path, optional
+        See :func:`rhmlib.grids.find_root`.
+    say : callable
+        Told the outcome for each learner.
+
+    Returns
+    -------
+    list of Comparison
+        They are appended to the record of :mod:`rhmlib.same_code`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such commit, or no learner has stale rows that its code made.
+
+    Notes
+    -----
+    Rows are compared to the last bit, which recorded ones could not be: another machine rounds
+    otherwise. Where a row is a time, what else it holds is compared. Learners that are linked already
+    are left out.
+    """
+    if runs < 1:
+        raise ValueError(f"runs must be an integer >= 1. Found runs={runs}.")
+    if not max_seconds > 0:
+        raise ValueError(f"max_seconds must be positive. Found max_seconds={max_seconds}.")
+    top = grids.find_root(root)
+    chosen_learners = list(experiments.LEARNERS if learners is None else learners)
+    tables = _tables(top)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        _extract(top, commit, Path(folder))
+        for learner in chosen_learners:
+            new = experiments.code_hash(learner)
+            stale = {code for of, code in tables if of == learner and not same_code.same_code(code, new, top)}
+            old = _drive(Path(folder), learner, [])[0] if stale else new
+            if old not in stale:
+                continue
+            rng = np.random.default_rng(seed)
+            samples = [*_quick(top, learner), *_spread(tables[learner, old], runs, max_seconds, rng)]
+            found.append(_compare(learner, (old, new), commit, Path(folder), samples))
+            _write(found[-1], top)
+            say(f"{learner}: {found[-1].equal} of {found[-1].runs} runs equal ({found[-1].rows} rows)")
+    if not found:
+        raise ValueError(
+            f"there must be stale rows that the code of {commit} made. Found none: nothing to compare."
+        )
+    return found
+
+
+def _extract(root: Path, commit: str, folder: Path) -> None:
+    """Put the library of a commit into a folder."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "archive", "--format=tar", commit, "rhmlib"],
+            capture_output=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", b"").decode().strip() or error
+        raise ValueError(
+            f"commit must be one of this repository, with the library in it. Found {commit!r}: {reason}."
+        ) from None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def _tables(root: Path) -> dict[tuple[str, str], dict[str, list[results.Row]]]:
+    """First rows of all finished runs, by learner and code, and by table."""
+    found: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
+    for path in grids.sweep_files(root):
+        for rows in results.Table(path.stem, root).runs()[1].values():
+            first = rows[0]
+            if first["status"] == "done" and _device_is_there(first.get("device", "cpu")):
+                of_code = found.setdefault((first["learner"], first["code_hash"]), {})
+                of_code.setdefault(path.stem, []).append(first)
+    return found
+
+
+def _device_is_there(device: str) -> bool:
+    try:
+        provenance.resolve_device(device)
+    except ValueError:
+        return False
+    return True
+
+
+def _quick(root: Path, learner: str) -> list[dict[str, str]]:
+    """Settings of all runs of a learner at the scale "quick", but those that an older code does not know."""
+    found = []
+    for path in grids.sweep_files(root):
+        sweep = grids.read_sweep(path, root)
+        for run in sweep.scales.get("quick", []):
+            values = experiments.recorded_values(run.learner, experiments.config_values(run.config))
+            if run.learner == learner and not experiments.added(learner) & values.keys():
+                found.append({name: results.cell(value) for name, value in values.items()})
+    return found
+
+
+def _spread(
+    tables: Mapping[str, list[results.Row]], count: int, max_seconds: float, rng: np.random.Generator
+) -> list[results.Row]:
+    """Random runs that were not too long, from each table in turn."""
+    short = [[row for row in rows if float(row["seconds"]) <= max_seconds] for rows in tables.values()]
+    mixed = [[rows[i] for i in rng.permutation(len(rows))] for rows in short]
+    turns = [row for turn in zip_longest(*mixed) for row in turn if row is not None]
+    return turns[:count]
+
+
+def _compare(
+    learner: str, codes: tuple[str, str], commit: str, older: Path, samples: list[dict[str, str]]
+) -> Comparison:
+    """Let both codes do some runs, at the same time."""
+    newer = provenance.PACKAGE.parent
+    with ThreadPoolExecutor(2) as pool:
+        (_, *before), (_, *after) = pool.map(lambda path: _drive(path, learner, samples), (older, newer))
+    equal = sum(_without_times(a) == _without_times(b) for a, b in zip(before, after, strict=True))
+    return Comparison(learner, *codes, commit, len(samples), sum(map(len, after)), equal)
+
+
+def _drive(path: Path, learner: str, samples: list[dict[str, str]]) -> list[Any]:
+    """Hash of a code and, by it, the rows of some runs."""
+    lines = "".join(f"{json.dumps(each)}\n" for each in (learner, *samples))
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _DRIVER],
+        input=lines,
+        env=environment,
+        cwd=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    if len(found) != 1 + len(samples):
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ValueError(f"the code must do runs of {learner!r}. Found that it stopped: {last}")
+    return found
+
+
+def _without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in _TIMES} for row in rows]
+
+
+def _write(comparison: Comparison, root: Path) -> None:
+    path = same_code.record_path(root)
+    where = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "device_name": provenance.device_name(),
+        "platform": provenance.platform_key(),
+    }
+    with (
+        filelock.FileLock(path.with_suffix(".csv.lock")),
+        path.open("a", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(
+            file, [*where, *(each.name for each in fields(Comparison))], lineterminator="\n"
+        )
+        if not file.tell():
+            writer.writeheader()
+        writer.writerow({**where, **asdict(comparison)})
