@@ -192,7 +192,7 @@ def audit(
             same, found = False, list(_compare(sample[done.hash], done, exact=False))
         if not found:
             equal.add(done.hash)
-        if not same:
+        if same is False:
             elsewhere.add(done.hash)
         differences += found
     for difference in differences:
@@ -307,7 +307,8 @@ def _collect(
         runs, stale = results.Table(name, root).runs()[1], 0
         for rows in runs.values():
             first = rows[0]
-            if not same_code.same_code(first["code_hash"], experiments.code_hash(first["learner"]), root):
+            learner = first["learner"]
+            if not same_code.same_code(learner, first["code_hash"], experiments.code_hash(learner), root):
                 stale += 1
                 continue
             if first["status"] != "done":
@@ -387,9 +388,10 @@ def _compare(run: _Recorded, done: Done, *, exact: bool) -> Iterable[Difference]
         yield Difference(run.table, where, "number of rows", str(len(run.rows)), str(len(new)))
         return
     tolerances = {} if exact else experiments.load(run.learner).tolerances
+    blank = results.default_cells(run.learner)
     for number, (recorded, found) in enumerate(zip(run.rows, new, strict=True), start=1):
         for column in [name for name in {**recorded, **found} if name not in _NOT_COMPARED]:
-            a, b = recorded.get(column, ""), found.get(column, "")
+            a, b = (row.get(column) or blank.get(column, "") for row in (recorded, found))
             allowed = tolerances.get(column, 0.0)
             if not _agree(a, b, allowed):
                 yield Difference(run.table, f"{where}, row {number}", column, a, b, allowed)

@@ -412,15 +412,16 @@ def _tables(project: Project, names: set[str]) -> Iterator[Path]:
 
 
 def _file_hash(path: Path) -> str:
-    """Hash of a file; that of a sweep file changes with its learner's code too.
+    """Hash of a file; that of a sweep file changes with its learner's code too, and with what counts as it.
 
     A table made by other code is out of date, and a chapter that shows it must find out.
     """
     data = path.read_bytes()
     if path.parent.name != "sweeps":
         return short_hash(data)
-    from rhmlib import experiments
+    from rhmlib import experiments, same_code
 
     content = parameters.read_yaml(data.decode(), str(path))
-    learner = content.get("learner") if isinstance(content, dict) else None
-    return short_hash_of(short_hash(data), experiments.code_hash(str(learner)))
+    learner = str(content.get("learner") if isinstance(content, dict) else None)
+    codes = same_code.linked(learner, experiments.code_hash(learner), path.parents[2])
+    return short_hash_of(short_hash(data), sorted(codes))

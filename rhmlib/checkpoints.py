@@ -13,6 +13,8 @@ import torch
 
 # Seconds between two savings: what a run that is killed loses at most, but for one chunk of steps.
 _INTERVAL = 60.0
+# A saving may take this part of the time.
+_SHARE = 0.05
 
 
 class Checkpoint:
@@ -23,7 +25,8 @@ class Checkpoint:
     path : path or None
         The file; None for a run that keeps nothing.
     interval : float, optional
-        Seconds that must have passed since the last saving; a minute if left out.
+        Seconds that must have passed since the last saving; a minute if left out. Twenty times as long as
+        the last saving took, where that is more.
 
     Notes
     -----
@@ -33,7 +36,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, interval: float | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.interval = _INTERVAL if interval is None else interval
-        self._saved = time.perf_counter()
+        self._saved, self._took = time.perf_counter(), 0.0
         self._start = self._saved - (0.0 if self.path is None else seconds(self.path))
 
     def load(self) -> dict[str, Any] | None:
@@ -50,6 +53,7 @@ class Checkpoint:
             found: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises whatever pickle, zip and its own reader do
             warnings.warn(f"{self.path} is damaged, so its run begins anew: {error}", stacklevel=2)
+            self._start = time.perf_counter()
             return None
         return found
 
@@ -64,17 +68,24 @@ class Checkpoint:
         Returns
         -------
         bool
-            Whether it was saved.
+            Whether it was saved. Where it could not be, there is a warning, and the run goes on.
         """
         now = time.perf_counter()
-        if self.path is None or now - self._saved < self.interval:
+        if self.path is None or now - self._saved < max(self.interval, self._took / _SHARE):
             return False
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        torch.save(state(), temporary)
-        os.replace(temporary, self.path)
-        _seconds_path(self.path).write_text(f"{now - self._start:.1f}")
+        try:
+            torch.save(state(), temporary)
+            os.replace(temporary, self.path)
+            temporary.write_text(f"{now - self._start:.1f}")
+            os.replace(temporary, _seconds_path(self.path))
+            saved = True
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by the second
+            warnings.warn(f"{self.path} could not be saved: {error}", stacklevel=2)
+            saved = False
         self._saved = time.perf_counter()
-        return True
+        self._took = self._saved - now
+        return saved
 
 
 def seconds(path: Path) -> float:
@@ -83,12 +94,6 @@ def seconds(path: Path) -> float:
         return float(_seconds_path(path).read_text())
     except (FileNotFoundError, ValueError):
         return 0.0
-
-
-def remove(path: Path) -> None:
-    """Delete a checkpoint, if there is one."""
-    for name in (path, _seconds_path(path)):
-        name.unlink(missing_ok=True)
 
 
 def _seconds_path(path: Path) -> Path:

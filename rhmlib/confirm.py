@@ -16,27 +16,41 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import filelock
 import numpy as np
 
-from rhmlib import experiments, grids, provenance, results, same_code
+from rhmlib import experiments, grids, provenance, results, same_code, worker
 from rhmlib.execution import Say
 
-# What a process of either code does: read runs, a line each, and write their rows.
+# What a process of either code does: read runs, a line each, and write their rows; null for what it does not
+# know, as it came later.
 _DRIVER = """
 import json, sys
+from contextlib import redirect_stdout
 from rhmlib import experiments
+def tell(found):
+    print(json.dumps(found, sort_keys=True, default=lambda number: number.item()), flush=True)
 learner = json.loads(sys.stdin.readline())
-print(json.dumps(experiments.code_hash(learner)), flush=True)
+try:
+    tell(experiments.code_hash(learner))
+except ValueError:
+    tell(None)
 for line in sys.stdin:
     texts, known = json.loads(line), experiments.field_names(learner)
-    config = experiments.configure_from_text(learner, {name: texts.get(name, "") for name in known})
-    print(json.dumps(config.run(), default=lambda number: number.item()), flush=True)
+    try:
+        config = experiments.configure_from_text(learner, {name: texts.get(name, "") for name in known})
+    except ValueError:
+        tell(None)
+        continue
+    with redirect_stdout(sys.stderr):
+        rows = config.run()
+    tell(rows)
 """
-# No two executions of the same code agree in them.
-_TIMES = ("milliseconds",)
+# A metric in which no two executions of the same code agree.
+_TIME = "milliseconds"
 
 
 @dataclass(frozen=True)
@@ -48,18 +62,25 @@ class Comparison:
     learner : str
     older_code, newer_code : str
         Hashes, as of :func:`rhmlib.experiments.code_hash`.
-    older_commit : str
+    older_commit, newer_commit : str
+    dirty : bool
+        Whether sources differed from the newer commit.
     runs, rows, equal : int
         Runs that both did, rows of the present code, and runs without a difference.
+    times : float or None
+        Geometric mean of the newer code's times by the older one's, where rows have times.
     """
 
     learner: str
     older_code: str
     newer_code: str
     older_commit: str
+    newer_commit: str
+    dirty: bool
     runs: int
     rows: int
     equal: int
+    times: float | None = None
 
 
 def confirm(
@@ -104,14 +125,17 @@ def confirm(
     Notes
     -----
     Rows are compared to the last bit, which recorded ones could not be: another machine rounds
-    otherwise. Where a row is a time, what else it holds is compared. Learners that are linked already
-    are left out.
+    otherwise. Where a row is a time, what else it holds is compared, and the times are set beside each
+    other: both codes run at the same time. Only runs on the CPU are done, and of those the ones that both
+    codes know. Learners that are linked already are left out.
     """
     if runs < 1:
         raise ValueError(f"runs must be an integer >= 1. Found runs={runs}.")
     if not max_seconds > 0:
         raise ValueError(f"max_seconds must be positive. Found max_seconds={max_seconds}.")
     top = grids.find_root(root)
+    commit = _name(top, commit)
+    newer = {"newer_commit": provenance.commit(top), "dirty": provenance.is_dirty(top)}
     chosen_learners = list(experiments.LEARNERS if learners is None else learners)
     tables = _tables(top)
     found = []
@@ -119,13 +143,14 @@ def confirm(
         _extract(top, commit, Path(folder))
         for learner in chosen_learners:
             new = experiments.code_hash(learner)
-            stale = {code for of, code in tables if of == learner and not same_code.same_code(code, new, top)}
+            linked = same_code.linked(learner, new, top)
+            stale = {code for of, code in tables if of == learner and code not in linked}
             old = _drive(Path(folder), learner, [])[0] if stale else new
             if old not in stale:
                 continue
             rng = np.random.default_rng(seed)
             samples = [*_quick(top, learner), *_spread(tables[learner, old], runs, max_seconds, rng)]
-            found.append(_compare(learner, (old, new), commit, Path(folder), samples))
+            found.append(_compare(learner, (old, new), Path(folder), samples, older_commit=commit, **newer))
             _write(found[-1], top)
             say(f"{learner}: {found[-1].equal} of {found[-1].runs} runs equal ({found[-1].rows} rows)")
     if not found:
@@ -135,19 +160,28 @@ def confirm(
     return found
 
 
+def _name(root: Path, commit: str) -> str:
+    """Short hash of a commit."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short=10", "--verify", "--quiet", f"{commit}^{{commit}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ValueError(f"commit must be one of the repository in {root}. Found {commit!r}.")
+    return done.stdout.strip()
+
+
 def _extract(root: Path, commit: str, folder: Path) -> None:
     """Put the library of a commit into a folder."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "archive", "--format=tar", commit, "rhmlib"],
-            capture_output=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", b"").decode().strip() or error
-        raise ValueError(
-            f"commit must be one of this repository, with the library in it. Found {commit!r}: {reason}."
-        ) from None
+    done = subprocess.run(
+        ["git", "-C", str(root), "archive", "--format=tar", commit, "rhmlib"],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ValueError(f"commit must be one with the library in it. Found {commit!r}.")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
 
@@ -158,28 +192,26 @@ def _tables(root: Path) -> dict[tuple[str, str], dict[str, list[results.Row]]]:
     for path in grids.sweep_files(root):
         for rows in results.Table(path.stem, root).runs()[1].values():
             first = rows[0]
-            if first["status"] == "done" and _device_is_there(first.get("device", "cpu")):
+            if first["status"] == "done" and _on_cpu(first.get("device") or "cpu"):
                 of_code = found.setdefault((first["learner"], first["code_hash"]), {})
                 of_code.setdefault(path.stem, []).append(first)
     return found
 
 
-def _device_is_there(device: str) -> bool:
-    try:
-        provenance.resolve_device(device)
-    except ValueError:
-        return False
-    return True
+def _on_cpu(device: str) -> bool:
+    """Whether a run would be on the CPU here: on a GPU not even one code need agree with itself."""
+    return device == "cpu" or (device == "auto" and provenance.resolve_device() == "cpu")
 
 
 def _quick(root: Path, learner: str) -> list[dict[str, str]]:
-    """Settings of all runs of a learner at the scale "quick", but those that an older code does not know."""
+    """Settings of all runs of a learner at the scale "quick", but those that an older code cannot know."""
     found = []
     for path in grids.sweep_files(root):
         sweep = grids.read_sweep(path, root)
         for run in sweep.scales.get("quick", []):
             values = experiments.recorded_values(run.learner, experiments.config_values(run.config))
-            if run.learner == learner and not experiments.added(learner) & values.keys():
+            known = not experiments.added(learner) & values.keys()
+            if run.learner == learner and known and _on_cpu(str(values.get("device", "cpu"))):
                 found.append({name: results.cell(value) for name, value in values.items()})
     return found
 
@@ -195,14 +227,35 @@ def _spread(
 
 
 def _compare(
-    learner: str, codes: tuple[str, str], commit: str, older: Path, samples: list[dict[str, str]]
+    learner: str, codes: tuple[str, str], older: Path, samples: list[dict[str, str]], **commits: Any
 ) -> Comparison:
     """Let both codes do some runs, at the same time."""
     newer = provenance.PACKAGE.parent
     with ThreadPoolExecutor(2) as pool:
-        (_, *before), (_, *after) = pool.map(lambda path: _drive(path, learner, samples), (older, newer))
-    equal = sum(_without_times(a) == _without_times(b) for a, b in zip(before, after, strict=True))
-    return Comparison(learner, *codes, commit, len(samples), sum(map(len, after)), equal)
+        before, after = pool.map(lambda path: _drive(path, learner, samples), (older, newer))
+    if (before[0], after[0]) != codes:
+        raise ValueError(
+            f"the code must stay as it is during a comparison. Found {after[0]}, after {codes[1]}."
+        )
+    both = [(a, b) for a, b in zip(before[1:], after[1:], strict=True) if a is not None and b is not None]
+    equal = sum(_text(a) == _text(b) for a, b in both)
+    rows = sum(len(b) for _, b in both)
+    return Comparison(learner, *codes, runs=len(both), rows=rows, equal=equal, times=_times(both), **commits)
+
+
+def _text(rows: list[dict[str, Any]]) -> str:
+    """Rows without times, so that what is equal is equal to the last bit and of the same type."""
+    return json.dumps([{name: x for name, x in row.items() if name != _TIME} for row in rows])
+
+
+def _times(both: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> float | None:
+    ratios = [
+        y[_TIME] / x[_TIME]
+        for a, b in both
+        for x, y in zip(a, b, strict=False)
+        if x.get(_TIME) and y.get(_TIME)
+    ]
+    return float(f"{geometric_mean(ratios):.3f}") if ratios else None
 
 
 def _drive(path: Path, learner: str, samples: list[dict[str, str]]) -> list[Any]:
@@ -221,12 +274,8 @@ def _drive(path: Path, learner: str, samples: list[dict[str, str]]) -> list[Any]
     found = [json.loads(line) for line in done.stdout.splitlines()]
     if len(found) != 1 + len(samples):
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ValueError(f"the code must do runs of {learner!r}. Found that it stopped: {last}")
+        raise ValueError(f"the code in {path} must do runs of {learner!r}. Found that it stopped: {last}")
     return found
-
-
-def _without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in _TIMES} for row in rows]
 
 
 def _write(comparison: Comparison, root: Path) -> None:
@@ -234,15 +283,15 @@ def _write(comparison: Comparison, root: Path) -> None:
     where = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "device_name": provenance.device_name(),
-        "platform": provenance.platform_key(),
+        "platform": worker.platform_name(),
+        "versions": worker.versions(),
     }
-    with (
-        filelock.FileLock(path.with_suffix(".csv.lock")),
-        path.open("a", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(
-            file, [*where, *(each.name for each in fields(Comparison))], lineterminator="\n"
-        )
-        if not file.tell():
-            writer.writeheader()
-        writer.writerow({**where, **asdict(comparison)})
+    columns = [*where, *(each.name for each in fields(Comparison))]
+    cells = {name: results.cell(value) for name, value in {**where, **asdict(comparison)}.items()}
+    with filelock.FileLock(path.with_suffix(".csv.lock")):
+        # Written anew as a whole: an older record may have fewer columns.
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*same_code.read_record(root), cells])
+        results.replace(path, text.getvalue())

@@ -97,7 +97,9 @@ class EncoderExperiment:
     activation: Activation = Field(default="gelu", description="activation function")
     layer_norm: Placement = Field(default="pre", description="where LayerNorms of the transformer stand")
     linear_std: float | None = Field(
-        default=None, gt=0, description="deviation of initial linear weights; 1 / sqrt(3 fan_in) if left out"
+        default=None,
+        gt=0,
+        description="deviation of an encoder's linear weights; 1 / sqrt(3 fan_in) if left out",
     )
     token_std: float = Field(default=1.0, gt=0, description="deviation of initial embeddings")
     position_std: float = Field(
@@ -148,11 +150,12 @@ class EncoderExperiment:
         Masking(self.s, self.L, self.mask_probability, self.mask_span, self.mask_block)
         if self.architecture == "transformer" and self.width % self.n_heads:
             raise ValueError(f"width must be a multiple of n_heads={self.n_heads}. Found width={self.width}.")
-        if self.architecture == "tree" and self.layer_norm != "pre":
-            raise ValueError(
-                "layer_norm must be left out with the tree encoder, where one ends every MLP. "
-                f"Found layer_norm={self.layer_norm!r}."
-            )
+        for name, usual in (("layer_norm", "pre"), ("position_std", 0.3)):
+            if self.architecture == "tree" and getattr(self, name) != usual:
+                raise ValueError(
+                    f"{name} must be left out with the tree encoder, which has no such thing. "
+                    f"Found {name}={getattr(self, name)!r}."
+                )
         if not self.target_levels:
             raise ValueError(
                 f"omit_level must leave a level in the target. Found omit_level={self.omit_level}."
@@ -182,7 +185,7 @@ class EncoderExperiment:
         Parameters
         ----------
         checkpoint : path, optional
-            File from which an interrupted run goes on, and to which its state is saved once a minute.
+            File from which an interrupted run goes on, and to which its state is saved now and then.
 
         Returns
         -------
@@ -196,8 +199,8 @@ class EncoderExperiment:
 
         Notes
         -----
-        Training ends early where the probes of all levels reach `stop_at` on validation strings. A run
-        that was interrupted gives the rows, to the last bit, of one that was not.
+        Training ends early where the probes of all levels reach `stop_at` on validation strings. On a CPU a
+        run that was interrupted gives the rows, to the last bit, of one that was not.
         """
         return _Run(self).rows(checkpoint)
 
@@ -370,15 +373,19 @@ class _Run:
 
     def _state(self, now: Progress) -> dict[str, Any]:
         """All that a later process needs to go on."""
-        cuda = self.device.startswith("cuda")
         return {
             **vars(now),
             "rows": json.dumps(now.rows, default=lambda number: number.item()),
             "descent": self.descent.state_dict(),
             "masks": self.masks.get_state(),
             "dropout": torch.get_rng_state(),
-            "dropout_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "dropout_on_device": self._device_rng(),
         }
+
+    def _device_rng(self) -> Tensor | None:
+        if self.device.startswith("cuda"):
+            return torch.cuda.get_rng_state(self.device)
+        return torch.mps.get_rng_state() if self.device == "mps" else None
 
     def _restore(self, saved: dict[str, Any]) -> Progress:
         """Take over what :meth:`_state` returned in another process."""
@@ -386,9 +393,11 @@ class _Run:
         self.descent.load_state_dict(rest.pop("descent"))
         self.masks.set_state(rest.pop("masks"))
         torch.set_rng_state(rest.pop("dropout"))
-        dropout_cuda = rest.pop("dropout_cuda")
-        if dropout_cuda is not None and self.device.startswith("cuda"):
-            torch.cuda.set_rng_state(dropout_cuda, self.device)
+        on_device = rest.pop("dropout_on_device")
+        if on_device is not None and self.device.startswith("cuda"):
+            torch.cuda.set_rng_state(on_device, self.device)
+        elif on_device is not None and self.device == "mps":
+            torch.mps.set_rng_state(on_device)
         now = Progress(**{**rest, "rows": json.loads(rest["rows"])})
         for start in range(0, now.step, _CHUNK):  # the order of the strings has no memory but its past
             self.order.draw(min(_CHUNK, now.step - start))

@@ -206,8 +206,9 @@ def configure_from_text(learner: str, texts: Mapping[str, str]) -> Any:
     """
     adapters = _adapters(learner)
     typed: dict[str, Any] = {}
+    untold = added(learner)
     for name, text in texts.items():
-        if not text and name in added(learner):
+        if not text and name in untold:
             continue
         hint, adapter = adapters.get(name, (str, TypeAdapter(str)))
         if not text and type(None) in get_args(hint):
@@ -250,8 +251,11 @@ def config_values(config: object) -> dict[str, Any]:
 
 def recorded_values(learner: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a row tells and its hash is of: all but those `added` that have their default."""
+    untold = added(learner)
+    if not untold:
+        return dict(values)
     default = defaults(learner)
-    return {name: v for name, v in values.items() if name not in added(learner) or v != default[name]}
+    return {name: v for name, v in values.items() if name not in untold or v != default[name]}
 
 
 def config_hash(learner: str, config: object) -> str:

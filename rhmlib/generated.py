@@ -241,10 +241,12 @@ def same_codes(context: Context) -> str:
             _code(row["newer_code"]),
             f"{row['equal']} of {row['runs']}",
             row["rows"],
+            row["times"],
         )
         for row in reversed(record)
     ]
-    return pipe_table(["when", "learner", "code", "later code", "equal runs", "rows"], rows, right=[5])
+    header = ["when", "learner", "code", "later code", "equal runs", "rows", "times"]
+    return pipe_table(header, rows, right=[5, 6])
 
 
 # ---------------------------------------------------------------- sweeps and what they cost

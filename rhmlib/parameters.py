@@ -200,7 +200,7 @@ _PARAMETERS = (
     _integer("n_blocks", "blocks of an encoder", 1),
     _integer("n_heads", "attention heads", 1),
     _choice("layer_norm", "LayerNorms before attention and FFN, or after their sums", "pre", "post"),
-    _number("linear_std", "deviation of initial linear weights", above=0),
+    _number("linear_std", "deviation of an encoder's initial linear weights", above=0),
     _number("token_std", "deviation of initial embeddings of tokens", above=0),
     _number("position_std", "deviation of initial embeddings of positions", above=0),
     _flag("normalise_layers", "LayerNorm of each level or block of the target"),

@@ -170,6 +170,7 @@ class Table:
                 self._write(self._merged(paths))
             for path in paths:
                 path.unlink()
+            remove_checkpoints(self.spool, {path.stem for path in paths})
             self._sweep_up()
         return len(paths)
 
@@ -181,6 +182,7 @@ class Table:
             kept = {name: rows for name, rows in runs.items() if name in hashes}
             if len(kept) < len(runs):
                 self._write((columns, kept))
+                remove_checkpoints(self.spool, runs.keys() - kept.keys())
         return len(runs) - len(kept)
 
     def _write(self, content: tuple[list[str], dict[str, list[Row]]]) -> None:
@@ -276,7 +278,7 @@ class Table:
         """
         code = experiments.code_hash(learner)
         rank_new, rank_old = [
-            (same_code.same_code(row["code_hash"], code, self.root), row["status"] == "done")
+            (same_code.same_code(learner, row["code_hash"], code, self.root), row["status"] == "done")
             for row in (new, old)
         ]
         return rank_new > rank_old or (rank_new == rank_old and rank_old != (True, True))
@@ -293,7 +295,9 @@ class Table:
                 for row in new:
                     columns = _merge_columns(columns, list(row))
         for rows in runs.values():
-            rows[:] = [{name: row.get(name, "") for name in columns} for row in rows]
+            lacking = set(columns) - set(rows[0])
+            blank = default_cells(rows[0]["learner"]) if lacking else {}
+            rows[:] = [{name: row.get(name, blank.get(name, "")) for name in columns} for row in rows]
         return columns, runs
 
 
@@ -316,6 +320,19 @@ def read_record(path: Path) -> Record | None:
     except (OSError, ValueError):
         warnings.warn(f"{path} is damaged and left out: its run will be done again", stacklevel=2)
         return None
+
+
+def remove_checkpoints(spool: Path, runs: Collection[str]) -> None:
+    """Delete the states that interrupted runs left, of runs that are finished or no longer wanted."""
+    for path in [*spool.glob("*-*.pt"), *spool.glob("*-*.seconds")]:
+        if path.name.partition("-")[0] in runs:
+            path.unlink(missing_ok=True)
+
+
+def default_cells(learner: str) -> dict[str, str]:
+    """Cells of the settings that a run does not tell, as it came before them or has their default."""
+    default = experiments.defaults(learner)
+    return {name: cell(default[name]) for name in experiments.added(learner)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -350,7 +367,7 @@ def _sync(folder: Path) -> None:
 
 
 def _state(row: Mapping[str, str], code: str, root: Path) -> State:
-    if not same_code.same_code(row["code_hash"], code, root):
+    if not same_code.same_code(row["learner"], row["code_hash"], code, root):
         return "stale"
     return "done" if row["status"] == "done" else "failed"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from rhmlib import grids
 
-# So many runs must have been equal before rows of one code count as another's.
+# So many runs of a learner must have been equal before rows of one code count as another's.
 ENOUGH = 5
 
 
@@ -28,11 +27,12 @@ def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def same_code(code: str, present: str, root: str | Path | None = None) -> bool:
+def same_code(learner: str, code: str, present: str, root: str | Path | None = None) -> bool:
     """Tell whether rows made by some code count as rows of the present code.
 
     Parameters
     ----------
+    learner : str
     code, present : str
         Hashes, as of :func:`rhmlib.experiments.code_hash`.
     root : path, optional
@@ -42,40 +42,38 @@ def same_code(code: str, present: str, root: str | Path | None = None) -> bool:
     -------
     bool
         True where the hashes are equal, and where the record links them: by steps from one code to another,
-        both of which did the same runs on one machine, at least `ENOUGH`, and gave the same rows to the last
-        bit. One run that differed, in any comparison of the two, and there is no link.
+        both of which did the same runs of the learner on one machine, at least `ENOUGH` in one comparison,
+        and gave the same rows to the last bit. Where two codes differed in a run, neither they nor what is
+        linked to both of them is linked.
     """
-    if code == present:
-        return True
+    return code == present or code in linked(learner, present, root)
+
+
+def linked(learner: str, present: str, root: str | Path | None = None) -> frozenset[str]:
+    """All codes whose rows count as those of the present code, itself among them; see :func:`same_code`."""
     path = record_path(root)
     try:
         stamp = path.stat().st_mtime_ns
     except FileNotFoundError:
-        return False
-    return code in _linked(path, stamp, present)
+        return frozenset({present})
+    return _linked(path, stamp, learner, present)
 
 
 @lru_cache(maxsize=256)
-def _linked(path: Path, stamp: int, present: str) -> frozenset[str]:
-    """All codes that are linked to one, itself among them."""
-    neighbours = defaultdict(set)
-    for a, b in _links(read_record(path.parent.parent)):
-        neighbours[a].add(b)
-        neighbours[b].add(a)
+def _linked(path: Path, stamp: int, learner: str, present: str) -> frozenset[str]:
+    neighbours, broken = defaultdict(set), []
+    for row in read_record(path.parent.parent):
+        a, b = row["older_code"], row["newer_code"]
+        if row["learner"] != learner:
+            continue
+        if row["equal"] != row["runs"]:
+            broken.append({a, b})
+        elif int(row["runs"]) >= ENOUGH:
+            neighbours[a].add(b)
+            neighbours[b].add(a)
     found, todo = {present}, [present]
     while todo:
         new = neighbours[todo.pop()] - found
         found |= new
         todo.extend(new)
-    return frozenset(found)
-
-
-def _links(record: Iterable[dict[str, str]]) -> list[frozenset[str]]:
-    equal: dict[frozenset[str], int] = defaultdict(int)
-    broken = set()
-    for row in record:
-        pair = frozenset((row["older_code"], row["newer_code"]))
-        equal[pair] += int(row["equal"])
-        if row["equal"] != row["runs"]:
-            broken.add(pair)
-    return [pair for pair, runs in equal.items() if len(pair) == 2 and runs >= ENOUGH and pair not in broken]
+    return frozenset({present} if any(pair <= found for pair in broken) else found)

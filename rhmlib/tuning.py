@@ -616,10 +616,7 @@ class _Study:
 
     def _record(self, name: str) -> results.Record | None:
         record = results.read_record(self.spool / f"{name}.json")
-        if record is None:
-            return None
-        made_by = str(record.provenance["code_hash"])
-        return record if same_code.same_code(made_by, self.code, self.spool) else None
+        return record if record is not None and record.provenance["code_hash"] == self.code else None
 
     def _advance(self, open_: _Trial) -> bool:
         """Report what a trial's runs gave; return whether the trial is finished."""
@@ -814,7 +811,8 @@ def read(name: str, *, scale: str = "book", root: str | Path | None = None) -> p
     kept = [c for c in columns if c in (*_START, *_END) or any(row[c] for row in chosen)]
     table = results._frame(kept, [{c: row[c] for c in kept} for row in chosen])
     present = experiments.code_hash(chosen[0]["learner"])
-    table["stale"] = [not same_code.same_code(code, present, root) for code in table["code_hash"]]
+    linked = same_code.linked(chosen[0]["learner"], present, root)
+    table["stale"] = ~table["code_hash"].isin(linked)
     return table
 
 

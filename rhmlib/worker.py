@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import signal
@@ -122,8 +123,8 @@ def execute(task: Task) -> Done:
             return Done(task.hash, "elsewhere")
         record = _measure(task, worker)
         results.write_record(spool, record)
-        for path in checkpoints_of(spool, task.hash):
-            path.unlink(missing_ok=True)
+        if record.provenance["status"] == "done":
+            results.remove_checkpoints(spool, {task.hash})
     return Done(task.hash, record.provenance["status"])
 
 
@@ -153,20 +154,13 @@ def claim_path(spool: Path, run: str) -> Path:
     return spool / f"{run}.lock"
 
 
-def checkpoints_of(spool: Path, run: str) -> list[Path]:
-    """Files from which a run that was interrupted goes on, whatever code wrote them."""
-    return sorted(spool.glob(f"{run}-*"))
-
-
-def _run(config: Any, task: Task) -> tuple[list[dict[str, Any]], float]:
-    """Rows of a run, and the seconds that an earlier process has spent on it."""
+def _checkpoint(config: Any, task: Task) -> Path | None:
+    """Where a run that can be interrupted keeps its state, apart for code, versions and processor."""
     if task.spool is None or not getattr(config, "resumable", False):
-        return config.run(), 0.0
-    from rhmlib import checkpoints  # which needs torch, as whatever is resumable does
-
-    path = Path(task.spool) / f"{task.hash}-{task.code}.pt"
-    earlier = checkpoints.seconds(path)
-    return config.run(checkpoint=path), earlier
+        return None
+    device = device_name(str(getattr(config, "device", "cpu")))
+    where = hashlib.sha256(f"{task.code} {platform_name()} {device} {versions()}".encode()).hexdigest()[:12]
+    return Path(task.spool) / f"{task.hash}-{where}.pt"
 
 
 def _measure(task: Task, worker: _Worker) -> results.Record:
@@ -175,10 +169,15 @@ def _measure(task: Task, worker: _Worker) -> results.Record:
     if torch is not None and torch.get_num_threads() != 1:
         torch.set_num_threads(1)
     _reset_peak_memory()
-    start, earlier = time.perf_counter(), 0.0
+    path, earlier = _checkpoint(config, task), 0.0
+    if path is not None:
+        from rhmlib import checkpoints  # which needs torch, as whatever is resumable does
+
+        earlier = checkpoints.seconds(path)
+    start = time.perf_counter()
     try:
         with worker.threads.limit(limits=1):
-            found, earlier = _run(config, task)
+            found = config.run() if path is None else config.run(checkpoint=path)
             rows, error = _checked_rows(found, task.settings), ""
     except Exception as exception:
         rows, error = [], _traceback(exception)
@@ -194,7 +193,7 @@ def make_record(
         float(f"{seconds:.4g}"),
         round(_peak_memory_mb(), 1),
         device,
-        _platform(),
+        platform_name(),
         versions(),
         task.commit,
         task.dirty,
@@ -236,8 +235,8 @@ def _traceback(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def _platform() -> str:
-    """Machine, system, and the kind of processor that numpy's library chooses its kernels for."""
+def platform_name() -> str:
+    """Machine, system, and the kind of processor that numpy's library chooses kernels for."""
     libraries = ThreadpoolController().info()
     kinds = sorted({str(library["architecture"]) for library in libraries if library.get("architecture")})
     return "-".join([platform.machine(), platform.system(), *kinds]).lower()

@@ -178,6 +178,15 @@ def test_the_table_is_as_it_was(root):
     assert {name: results.Table(name, root).path.read_text() for name in ("ilc", "toy")} == before
 
 
+@pytest.mark.parametrize(("change", "passed"), [(0.0, True), (0.009, True), (0.02, False)])
+def test_a_processor_of_a_kind_that_is_not_told_may_be_another(root, change, passed):
+    alter(root, "platform", lambda text: text.rpartition("-")[0])
+    alter(root, "value", lambda text: repr(float(text) + change))
+    found, _ = run(root, sweeps=["toy"])
+    assert found.passed == passed
+    assert found.elsewhere == (change > 0)
+
+
 def test_what_was_found_is_recorded_by_table(root):
     assert main(["--root", str(root), "audit", "--fraction", "1", "--record"]) == 0
     alter(root, "value", lambda text: repr(float(text) + 1))

@@ -39,6 +39,7 @@ EXPERIMENTS = [
 def short_chunks(monkeypatch):
     monkeypatch.setattr(experiment_encoder, "_CHUNK", 4)
     monkeypatch.setattr(checkpoints, "_INTERVAL", 0.0)
+    monkeypatch.setattr(checkpoints, "_SHARE", 1e9)
 
 
 class Interrupted(BaseException):
@@ -108,6 +109,19 @@ def test_it_is_saved_now_and_then(tmp_path):
     assert Checkpoint(tmp_path / "a.pt").load() == {"step": 3}
 
 
+def test_a_state_that_cannot_be_saved_is_told_and_the_run_goes_on(tmp_path, monkeypatch):
+    with pytest.warns(UserWarning, match=r"state\.pt could not be saved"):
+        rows = EXPERIMENTS[0].run(checkpoint=tmp_path / "gone" / "state.pt")
+    assert rows == EXPERIMENTS[0].run()
+
+
+def test_saving_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_SHARE", 1e-9)
+    state = Checkpoint(tmp_path / "a.pt", interval=0.0)
+    assert state.save(dict)
+    assert not state.save(dict)
+
+
 def task(spool):
     values = experiments.config_values(EXPERIMENTS[0])
     config_hash, code = experiments.config_hash("encoder", EXPERIMENTS[0]), experiments.code_hash("encoder")
@@ -122,13 +136,28 @@ def test_a_sweep_goes_on_with_a_run_and_counts_all_its_time(tmp_path, monkeypatc
             worker.execute(task(tmp_path))
     [state] = tmp_path.glob("*.pt")
     state.with_suffix(".seconds").write_text("1000")
-    stranger = tmp_path / state.name.replace(experiments.code_hash("encoder"), "0" * 12)
-    stranger.write_text("of other code")
+    stranger = tmp_path / f"{task(tmp_path).hash}-{'0' * 12}.pt"
+    stranger.write_text("of other code, or another machine")
     assert worker.execute(task(tmp_path)).status == "done"
     [file] = tmp_path.iterdir()  # no checkpoint is left
     record = worker.results.read_record(Path(file))
     assert record.rows == whole.rows
     assert record.provenance["seconds"] > 1000
+
+
+def test_a_run_that_failed_keeps_its_state(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        patch.setitem(globals(), "Interrupted", ArithmeticError)
+        assert worker.execute(task(tmp_path)).status == "failed"
+    assert list(tmp_path.glob("*.pt"))
+
+
+def test_states_of_runs_that_are_finished_or_gone_are_deleted(tmp_path):
+    for name in ("abc-1.pt", "abc-1.seconds", "def-1.pt"):
+        (tmp_path / name).touch()
+    worker.results.remove_checkpoints(tmp_path, {"abc"})
+    assert [path.name for path in tmp_path.iterdir()] == ["def-1.pt"]
 
 
 def test_a_state_needs_no_trust(tmp_path, monkeypatch):

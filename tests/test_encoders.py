@@ -466,6 +466,7 @@ def test_every_added_setting_changes_the_run_and_its_hash():
     ("changes", "message"),
     [
         ({"layer_norm": "post"}, "layer_norm must be left out with the tree encoder"),
+        ({"position_std": 0.1}, "position_std must be left out with the tree encoder"),
         ({"n": 100000}, "n must be at most the number of strings, 32. Found n=100000"),
         ({"mask_block": 2}, "mask_block must be in 0..L-1 = 1"),
         ({"architecture": "transformer", "width": 18}, "width must be a multiple of n_heads=4"),
