@@ -117,9 +117,7 @@ def test_bad_arguments_are_named(tmp_path):
 def test_a_code_that_stops_is_told(tmp_path):
     (tmp_path / "rhmlib").mkdir()
     (tmp_path / "rhmlib" / "__init__.py").write_text("raise RuntimeError('broken')\n")
-    with pytest.raises(
-        ValueError, match=r"runs of 'ilc'. Found that it stopped: RuntimeError: broken"
-    ):
+    with pytest.raises(ValueError, match=r"runs of 'ilc'. Found that it stopped: RuntimeError: broken"):
         confirm._drive(tmp_path, "ilc", [{}])
 
 

@@ -203,6 +203,28 @@ def test_new_columns_take_their_place(root):
     assert {rows[0]["extra"] for rows in runs.values()} == {"", "7"}
 
 
+def test_a_setting_that_came_later_has_its_default_in_older_rows(root, monkeypatch):
+    toy = experiments.load(TOY)
+    monkeypatch.setattr(toy, "added", frozenset({"rate"}), raising=False)
+
+    def recorded(seed, **changes):
+        record, config = make(seed), {**make(seed).settings, **changes}
+        settings = experiments.recorded_values(TOY, config)
+        provenance = {
+            **record.provenance,
+            "config_hash": experiments.config_hash(TOY, experiments.configure(TOY, config)),
+        }
+        return Record(TOY, settings, record.rows, provenance)
+
+    table = spool(root, recorded(0))
+    table.compact()
+    assert "rate" not in read("toy", scale=None, root=root)  # as no run has another
+    spool(root, recorded(1), recorded(2, rate=0.5)).compact()
+    found = read("toy", scale=None, root=root)
+    assert dict(zip(found["grammar_seed"], found["rate"], strict=True)) == {0: 1.0, 1: 1.0, 2: 0.5}
+    assert set(found["stale"]) == {False}
+
+
 def test_a_file_that_is_no_table(root):
     table = spool(root, make(0))
     table.compact()
