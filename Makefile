@@ -68,7 +68,7 @@ $(CHECKS): tests/site/package.json tests/site/package-lock.json
 
 # RHM_SITE=_build/book/html looks at the book's own pages.
 site: $(STAMP) $(CHECKS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/test_site*.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope tests/test_site*.py
 
 spell: $(CHECKS)
 	@! test -f $(CHECKS) || tests/site/node_modules/.bin/cspell lint --no-default-configuration --no-progress \

@@ -211,7 +211,7 @@ def audits(context: Context) -> str:
         return "No audit has been recorded yet."
     rows = [
         (
-            row["date"],
+            _day(row["date"]),
             _commit(row["commit"], clean=row["dirty"] != "true"),
             row["device_name"],
             _code(row["table"]),
@@ -227,6 +227,11 @@ def audits(context: Context) -> str:
     return pipe_table(header, rows, right=[5, 6, 7])
 
 
+def _day(date: str) -> str:
+    """Day of a date and time, which does not break."""
+    return date[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
 def same_codes(context: Context) -> str:
     """The record of comparisons of an older code with a newer one, the latest first."""
     record = same_code.read_record(context.root)
@@ -235,7 +240,7 @@ def same_codes(context: Context) -> str:
         return "No two codes have been compared."
     rows = [
         (
-            row["date"],
+            _day(row["date"]),
             _code(row["learner"]),
             _code(row["older_code"]),
             _code(row["newer_code"]),

@@ -1,7 +1,24 @@
 """What the checks of the pages measured is written down and told, whether one process did them or several."""
 
 import json
+import re
 from pathlib import Path
+
+from xdist.scheduler import LoadScopeScheduling
+
+
+class _ByPage(LoadScopeScheduling):
+    """All that is asked of one visit to a page goes to one process, so that it is visited once."""
+
+    def _split_scope(self, nodeid):
+        visit = re.search(r"\[([\w-]+-\d+)\]$", nodeid)
+        return visit[1] if visit else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") == "loadscope":
+        return _ByPage(config, log)
+    return None
 
 
 def pytest_terminal_summary(terminalreporter):

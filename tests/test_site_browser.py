@@ -187,9 +187,7 @@ class Tab:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((page, width), id=f"{Path(page).stem}-{width}", marks=pytest.mark.xdist_group(page))
-        for page in PAGES
-        for width in WIDTHS
+        pytest.param((page, width), id=f"{Path(page).stem}-{width}") for page in PAGES for width in WIDTHS
     ],
 )
 def visit(request, browser, address):
