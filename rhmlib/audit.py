@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 import os
 from collections import Counter, deque
@@ -266,19 +267,26 @@ def record(
         "max_seconds": results.cell(max_seconds),
     }
     rows = [{**where, **dataclasses.asdict(table)} for table in found.tables]
-    with filelock.FileLock(path.with_suffix(".csv.lock")):
-        new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*where, *RECORD_COLUMNS], lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+    append_rows(path, [*where, *RECORD_COLUMNS], rows)
     return path
 
 
 def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
     """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
-    path = record_path(root)
+    return _read(record_path(root))
+
+
+def append_rows(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to a record, a CSV file that may have been written with fewer columns, under a lock."""
+    with filelock.FileLock(path.with_suffix(".csv.lock")):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*_read(path), *rows])
+        results.replace(path, text.getvalue())
+
+
+def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:

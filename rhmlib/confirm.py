@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -19,10 +18,9 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import filelock
 import numpy as np
 
-from rhmlib import experiments, grids, provenance, results, same_code, worker
+from rhmlib import audit, experiments, grids, provenance, results, same_code, worker
 from rhmlib.execution import Say
 
 # What a process of either code does: read runs, a line each, and write their rows; null for what it does not
@@ -288,10 +286,4 @@ def _write(comparison: Comparison, root: Path) -> None:
     }
     columns = [*where, *(each.name for each in fields(Comparison))]
     cells = {name: results.cell(value) for name, value in {**where, **asdict(comparison)}.items()}
-    with filelock.FileLock(path.with_suffix(".csv.lock")):
-        # Written anew as a whole: an older record may have fewer columns.
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*same_code.read_record(root), cells])
-        results.replace(path, text.getvalue())
+    audit.append_rows(path, columns, [cells])
