@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import os
 from collections import Counter, deque
@@ -14,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 
-from rhmlib import experiments, grids, provenance, results, same_code
+from rhmlib import experiments, grids, provenance, records, results, same_code
 from rhmlib.execution import Queue, Say, run_locally
 from rhmlib.worker import Done, Task
 
@@ -267,30 +264,13 @@ def record(
         "max_seconds": results.cell(max_seconds),
     }
     rows = [{**where, **dataclasses.asdict(table)} for table in found.tables]
-    append_rows(path, [*where, *RECORD_COLUMNS], rows)
+    records.append(path, [*where, *RECORD_COLUMNS], rows)
     return path
 
 
 def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
     """Read the record of audits, a dict a table and audit, in the order of time; [] where there is none."""
-    return _read(record_path(root))
-
-
-def append_rows(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to a record, a CSV file that may have been written with fewer columns, under a lock."""
-    with filelock.FileLock(path.with_suffix(".csv.lock")):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*_read(path), *rows])
-        results.replace(path, text.getvalue())
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return records.read(record_path(root))
 
 
 def _check(fraction: float | None, rows: int | None, max_seconds: float | None) -> None:
@@ -316,7 +296,7 @@ def _collect(
         for rows in runs.values():
             first = rows[0]
             learner = first["learner"]
-            if not same_code.same_code(learner, first["code_hash"], experiments.code_hash(learner), root):
+            if first["code_hash"] not in same_code.linked(learner, experiments.code_hash(learner), root):
                 stale += 1
                 continue
             if first["status"] != "done":

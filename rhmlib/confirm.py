@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rhmlib import audit, experiments, grids, provenance, results, same_code, worker
+from rhmlib import experiments, grids, provenance, records, results, same_code, worker
 from rhmlib.execution import Say
 
 # What a process of either code does: read runs, a line each, and write their rows; null for what it does not
@@ -286,4 +286,4 @@ def _write(comparison: Comparison, root: Path) -> None:
     }
     columns = [*where, *(each.name for each in fields(Comparison))]
     cells = {name: results.cell(value) for name, value in {**where, **asdict(comparison)}.items()}
-    audit.append_rows(path, columns, [cells])
+    records.append(path, columns, [cells])

@@ -430,8 +430,8 @@ GROUPS = {
     "learners": "ilc ilc_steps token_ilc slc slc_gramian slc_watch encoders objectives data2vec data2vec_* "
     "baselines contrastive multiscale stacked plain_* training probes probes_* encoder_probes phase_limits "
     "traces bench_learners",
-    "runs": "experiments tree_settings experiment_* grids checkpoints worker execution same_code results "
-    "sweeps audit confirm tuning bench",
+    "runs": "experiments tree_settings experiment_* grids checkpoints worker execution records same_code "
+    "results sweeps audit confirm tuning bench",
     "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
     "widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",

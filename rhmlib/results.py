@@ -16,7 +16,6 @@ import io
 import json
 import math
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
-from rhmlib import experiments, grids, same_code
+from rhmlib import experiments, grids, records, same_code
 from rhmlib.experiments import PROVENANCE
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class Table:
         self.spool.mkdir(parents=True, exist_ok=True)
         ignore = self.spool.parent / ".gitignore"
         if not ignore.exists():
-            replace(ignore, "*\n")
+            records.replace(ignore, "*\n")
 
     def compact(self) -> int:
         """Merge finished runs into the CSV file.
@@ -193,7 +192,7 @@ class Table:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for rows in ordered for row in rows)
-        replace(self.path, text.getvalue())
+        records.replace(self.path, text.getvalue())
         _sync(self.path.parent)
 
     def _sweep_up(self) -> None:
@@ -239,10 +238,12 @@ class Table:
         code : str
             Hash of the present code; runs of other code are stale.
         """
-        return {
-            name: (_state(rows[0], code, self.root), float(rows[0]["seconds"]))
-            for name, rows in self.runs()[1].items()
+        runs = self.runs()[1]
+        codes = {
+            learner: same_code.linked(learner, code, self.root)
+            for learner in {rows[0]["learner"] for rows in runs.values()}
         }
+        return {name: (_state(rows[0], codes), float(rows[0]["seconds"])) for name, rows in runs.items()}
 
     def stamp(self) -> tuple[int, int] | None:
         """Return what changes when another process rewrites the CSV file."""
@@ -276,11 +277,8 @@ class Table:
         One that succeeded with the present code stays, so that two sweeps that did the same run leave
         the table as it is.
         """
-        code = experiments.code_hash(learner)
-        rank_new, rank_old = [
-            (same_code.same_code(learner, row["code_hash"], code, self.root), row["status"] == "done")
-            for row in (new, old)
-        ]
+        present = same_code.linked(learner, experiments.code_hash(learner), self.root)
+        rank_new, rank_old = [(row["code_hash"] in present, row["status"] == "done") for row in (new, old)]
         return rank_new > rank_old or (rank_new == rank_old and rank_old != (True, True))
 
     def _merged(self, spooled: Iterable[Path]) -> tuple[list[str], dict[str, list[Row]]]:
@@ -308,7 +306,7 @@ def write_record(spool: Path, record: Record) -> None:
     file to disk may cost more than a short run.
     """
     durable = float(record.provenance["seconds"]) >= _DURABLE_SECONDS
-    replace(spool / f"{record.hash}.json", record.to_json(), durable=durable)
+    records.replace(spool / f"{record.hash}.json", record.to_json(), durable=durable)
 
 
 def read_record(path: Path) -> Record | None:
@@ -339,22 +337,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
-def replace(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a file so that at any moment it holds either the old text or the new one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _sync(folder: Path) -> None:
     """Make the renaming of a file last a loss of power, before what it replaces is deleted."""
     if os.name != "posix":
@@ -366,8 +348,8 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _state(row: Mapping[str, str], code: str, root: Path) -> State:
-    if not same_code.same_code(row["learner"], row["code_hash"], code, root):
+def _state(row: Mapping[str, str], codes: Mapping[str, Collection[str]]) -> State:
+    if row["code_hash"] not in codes[row["learner"]]:
         return "stale"
     return "done" if row["status"] == "done" else "failed"
 
@@ -443,7 +425,12 @@ def read(
     table = Table(stem, root)
     columns, runs = table.runs()
     wanted = list(runs) if scale is None else [run.hash for run in grids.read_sweep(name, root).runs(scale)]
-    states = {key: _state(runs[key][0], _code(runs[key][0]), table.root) for key in wanted if key in runs}
+    found = {key: runs[key][0] for key in wanted if key in runs}
+    codes = {
+        learner: same_code.linked(learner, experiments.code_hash(learner), table.root)
+        for learner in {row["learner"] for row in found.values()}
+    }
+    states = {key: _state(row, codes) for key, row in found.items()}
     counts = {state: list(states.values()).count(state) for state in ("done", "failed", "stale")}
     where = f"results/{stem}.csv" + (f", scale {scale!r}" if scale else "")
     if counts["stale"] and stale == "error":
@@ -461,10 +448,6 @@ def read(
     frame["stale"] = [states[row["config_hash"]] == "stale" for row in rows]
     frame.attrs["runs"] = {**counts, "missing": len(wanted) - len(states)}
     return frame
-
-
-def _code(row: Row) -> str:
-    return experiments.code_hash(row["learner"])
 
 
 def _frame(columns: list[str], rows: list[Row]) -> pd.DataFrame:

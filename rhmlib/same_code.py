@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 
-from rhmlib import grids
+from rhmlib import grids, records
 
 # So many runs of a learner must have been equal before rows of one code count as another's.
 ENOUGH = 5
@@ -20,37 +19,28 @@ def record_path(root: str | Path | None = None) -> Path:
 
 def read_record(root: str | Path | None = None) -> list[dict[str, str]]:
     """Read the record, a dict a learner and comparison, in the order of time; [] where there is none."""
-    path = record_path(root)
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return records.read(record_path(root))
 
 
-def same_code(learner: str, code: str, present: str, root: str | Path | None = None) -> bool:
-    """Tell whether rows made by some code count as rows of the present code.
+def linked(learner: str, present: str, root: str | Path | None = None) -> frozenset[str]:
+    """Return all codes whose rows count as rows of the present code, itself among them.
 
     Parameters
     ----------
     learner : str
-    code, present : str
-        Hashes, as of :func:`rhmlib.experiments.code_hash`.
+    present : str
+        Hash, as of :func:`rhmlib.experiments.code_hash`.
     root : path, optional
         See :func:`rhmlib.grids.find_root`.
 
     Returns
     -------
-    bool
-        True where the hashes are equal, and where the record links them: by steps from one code to another,
-        both of which did the same runs of the learner on one machine, at least `ENOUGH` in one comparison,
-        and gave the same rows to the last bit. Where two codes differed in a run, neither they nor what is
-        linked to both of them is linked.
+    frozenset of str
+        The hashes that the record links to `present`: by steps from one code to another, both of which did
+        the same runs of the learner on one machine, at least `ENOUGH` in one comparison, and gave the same
+        rows to the last bit. Where two codes differed in a run, neither they nor what is linked to both of
+        them is linked.
     """
-    return code == present or code in linked(learner, present, root)
-
-
-def linked(learner: str, present: str, root: str | Path | None = None) -> frozenset[str]:
-    """All codes whose rows count as those of the present code, itself among them; see :func:`same_code`."""
     path = record_path(root)
     try:
         stamp = path.stat().st_mtime_ns

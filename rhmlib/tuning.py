@@ -54,7 +54,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from rhmlib import experiments, grids, results, same_code
+from rhmlib import experiments, grids, records, results, same_code
 from rhmlib.execution import Queue, Say, Stop, run_locally
 from rhmlib.parameters import read_yaml, suggestion
 from rhmlib.sweeps import duration
@@ -709,7 +709,7 @@ class _Study:
             writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-            results.replace(path, text.getvalue())
+            records.replace(path, text.getvalue())
 
     def _outcome(self, wanted: int) -> Outcome:
         states = [trial.state.name for trial in self._finished()]

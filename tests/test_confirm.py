@@ -70,7 +70,7 @@ def test_rows_of_a_code_that_gives_the_same_stay_in_use(make_root, capsys):
     [row] = same_code.read_record(root)
     assert row["newer_code"] == experiments.code_hash("ilc")
     assert (row["older_commit"], row["times"]) == (confirm._name(root, "HEAD"), "")
-    assert not same_code.same_code("ilc", row["older_code"], "0" * 12, root)
+    assert row["older_code"] not in same_code.linked("ilc", "0" * 12, root)
 
 
 def test_one_difference_and_they_do_not(make_root):
@@ -89,9 +89,9 @@ def test_codes_are_linked_by_steps(tmp_path):
         names = ("learner", "older_code", "newer_code", "runs", "equal")
         lines = [",".join(map(str, row)) for row in [names, *rows]]
         same_code.record_path(tmp_path).write_text("\n".join(lines) + "\n")
-        return {code for code in "abcde" if same_code.same_code("ilc", code, "a", tmp_path)}
+        return same_code.linked("ilc", "a", tmp_path)
 
-    assert not same_code.same_code("ilc", "a", "b", tmp_path)
+    assert "a" not in same_code.linked("ilc", "b", tmp_path)
     assert known(("ilc", "a", "b", 5, 5), ("ilc", "c", "b", 9, 9), ("slc", "a", "d", 9, 9)) == set("abc")
     assert known(("ilc", "a", "b", 4, 4), ("ilc", "a", "b", 4, 4)) == {"a"}  # may be the same runs
     assert known(("ilc", "a", "b", 5, 5), ("ilc", "b", "a", 6, 5)) == {"a"}
