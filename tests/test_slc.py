@@ -238,6 +238,26 @@ def test_cluster_losses_are_equations_8_to_11():
         assert clustering_loss(S, q, WEIGHTS)[r].item() == pytest.approx(total, abs=1e-12)
 
 
+@pytest.mark.parametrize("separation", [1e-6, 0.4])
+def test_of_two_synonyms_with_codes_of_their_own_only_a_rarer_one_moves_to_the_other(separation):
+    alike, weights = 0.95, ClusterWeights(margin=0.5, similarity=1.0, separation=separation)
+    pull = (alike - weights.margin) - separation * (1 - alike)
+
+    def slope(rare, frequent):  # of the loss, as the rare synonym leaves its code for the other's
+        kinds = torch.tensor([0] * rare + [1] * frequent)
+        same = (kinds[:, None] == kinds).to(torch.float64)
+        S = (alike + (1 - alike) * same)[None]
+        moved = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        of_rare = torch.stack([1 - moved, moved]).expand(rare, 2)
+        q = torch.cat([of_rare, torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand(frequent, 2)])[None]
+        [gradient] = torch.autograd.grad(clustering_loss(S, q, weights)[0], moved)
+        return float(gradient) * (rare + frequent) ** 2 / 2
+
+    for rare, frequent in [(10, 10), (9, 10), (10, 12), (7, 10)]:
+        assert slope(rare, frequent) == pytest.approx(rare * (rare * 0.5 - frequent * pull), abs=1e-9)
+    assert slope(10, 10) > 0 > slope(7, 10)
+
+
 def test_teacher_gives_targets_and_similarities_and_takes_no_gradient():
     patches = Patches.build([strings(seed=r) for r in range(2)], s=2)
     student, teacher = network(), network(gain=5.0)
