@@ -42,6 +42,32 @@ def longest(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table[table["steps"] == table.groupby(by)["steps"].transform("max")]
 
 
+def in_step(table: pd.DataFrame, by: list[str], objectives: tuple[str, ...]) -> pd.DataFrame:
+    """Leave out trainings of a length that not all of the objectives had, where all of them were trained.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of runs, with their `objective` and `steps`.
+    by : list of str
+        Columns of the settings, without the objective.
+    objectives : tuple of str
+        Those that are compared. Rows of others are kept.
+
+    Returns
+    -------
+    DataFrame
+        Where some of the objectives lack a setting, or no length is common to all, the rows of the
+        setting are kept as they are.
+    """
+    compared = table["objective"].isin(objectives)
+    lengths = table[compared].groupby([*by, "steps"], as_index=False)["objective"].nunique()
+    common = lengths[lengths["objective"] == len(objectives)]
+    marked = table[[*by, "steps"]].merge(common, on=[*by, "steps"], how="left")["objective"].notna()
+    settings = table[by].merge(common[by].drop_duplicates().assign(common=True), on=by, how="left")["common"]
+    return table[~compared | marked.to_numpy() | settings.isna().to_numpy()]
+
+
 def last_gain(table: pd.DataFrame, by: list[str], metric: str = "probe_accuracy") -> pd.Series:
     """What the last evaluation of a training added, in the mean over its runs: near 0 at a plateau.
 

@@ -32,6 +32,24 @@ def test_the_longest_training_is_kept_for_each_setting():
     assert found == [[2, 8, 200], [2, 16, 100], [3, 8, 50]]
 
 
+def test_objectives_in_step_have_trainings_of_the_same_lengths_where_both_were_trained():
+    trained = {
+        ("a", 8): (100, 200), ("b", 8): (100,), ("c", 8): (400,),  # c is not compared
+        ("a", 16): (200,),  # alone
+        ("a", 32): (200,), ("b", 32): (100,),  # nothing in common
+    }  # fmt: skip
+    rows = [
+        {"objective": name, "n": n, "steps": steps, "level": level}
+        for (name, n), lengths in trained.items()
+        for steps in lengths
+        for level in (1, 2)
+    ]
+    kept = trainings.in_step(pd.DataFrame(rows, index=range(7, 7 + len(rows))), ["n"], ("a", "b"))
+    assert len(kept) == 12
+    left = [(row["objective"], row["n"], row["steps"]) for row in rows if row not in kept.to_dict("records")]
+    assert left == [("a", 8, 200)] * 2
+
+
 def test_the_last_gain_is_that_of_the_last_two_evaluations_of_each_run():
     rows = [
         {"n": n, "grammar_seed": seed, "step": step, "probe_accuracy": value}
