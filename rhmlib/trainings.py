@@ -68,6 +68,37 @@ def in_step(table: pd.DataFrame, by: list[str], objectives: tuple[str, ...]) -> 
     return table[~compared | marked.to_numpy() | settings.isna().to_numpy()]
 
 
+def prolonged(table: pd.DataFrame, by: list[str], metric: str = "probe_accuracy") -> pd.DataFrame:
+    """What the longest training of a setting found, beside the one before it: equal at a plateau.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of one level, checkpoint "best", with `steps`, `grammar_seed` and the metric.
+    by : list of str
+        Columns of the settings.
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+        A row for each setting that was trained at two lengths or more, indexed by `by`: `fewer` and `more`,
+        the two largest numbers of steps; `before` and `after`, the metric in the mean over grammars that
+        have both.
+    """
+    rows = []
+    for key, part in table.groupby(by):
+        runs = part.pivot_table(index="grammar_seed", columns="steps", values=metric)
+        if runs.shape[1] > 1:
+            two = runs.iloc[:, -2:].dropna()
+            fewer, more = two.columns
+            before, after = two.mean()
+            rows.append((key, fewer, more, before, after))
+    keys, *columns = zip(*rows, strict=True) if rows else [()] * 5
+    index = pd.MultiIndex.from_tuples(keys, names=by)
+    return pd.DataFrame(dict(zip(("fewer", "more", "before", "after"), columns, strict=True)), index=index)
+
+
 def last_gain(table: pd.DataFrame, by: list[str], metric: str = "probe_accuracy") -> pd.Series:
     """What the last evaluation of a training added, in the mean over its runs: near 0 at a plateau.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from rhmlib import trainings
 
@@ -48,6 +49,24 @@ def test_objectives_in_step_have_trainings_of_the_same_lengths_where_both_were_t
     assert len(kept) == 12
     left = [(row["objective"], row["n"], row["steps"]) for row in rows if row not in kept.to_dict("records")]
     assert left == [("a", 8, 200)] * 2
+
+
+def test_prolonged_trainings_stand_beside_the_ones_before():
+    rows = [
+        {"m": m, "n": n, "steps": steps, "grammar_seed": seed, "probe_accuracy": steps / 100 + seed / 10}
+        for m, n, steps, seeds in (
+            (2, 8, 10, (0, 1)),
+            (2, 8, 20, (0, 1)),
+            (2, 8, 40, (1, 2)),
+            (3, 8, 10, (0,)),
+        )
+        for seed in map(int, seeds)
+    ]
+    found = trainings.prolonged(pd.DataFrame(rows), ["m", "n"])
+    assert found.to_dict("index") == {
+        (2, 8): {"fewer": 20, "more": 40, "before": pytest.approx(0.3), "after": pytest.approx(0.5)}
+    }
+    assert trainings.prolonged(pd.DataFrame(rows[-1:]), ["m", "n"]).empty
 
 
 def test_the_last_gain_is_that_of_the_last_two_evaluations_of_each_run():
