@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks
-from rhmlib.fits import Collapse, Curve, collapse, crossing, curves
+from rhmlib.fits import Collapse, Curve, collapse, curves
 from rhmlib.looks import LOOKS, NAMES
 
 
@@ -252,52 +252,6 @@ def lift_against_block(table: pd.DataFrame) -> Figure:
     ax.set_xticks(sorted(table["size"].unique()))
     ax.legend()
     return figure
-
-
-def threshold_ratios(
-    first: Mapping[tuple[float, ...], tuple[np.ndarray, np.ndarray]],
-    second: Mapping[tuple[float, ...], tuple[np.ndarray, np.ndarray]],
-    accuracy: float,
-    rng: np.random.Generator,
-    *,
-    n_bootstrap: int = 1000,
-) -> pd.DataFrame:
-    """Thresholds of two learners on the same grammars, and their ratio with a 95 % interval.
-
-    Parameters
-    ----------
-    first, second : mapping of (m, L) to arrays (K,) and (seeds, K)
-        As in :func:`objectives_beside`, on the same sizes and grammars.
-    accuracy : float
-    rng : numpy.random.Generator
-        Of the bootstrap, which draws grammars, the same for both.
-    n_bootstrap : int
-
-    Returns
-    -------
-    DataFrame
-        m, L, the two thresholds in units of v m^3, and the ratio second / first as a text. Where one
-        is beyond the sizes that were run, the ratio is a text that says so.
-    """
-    rows = []
-    for key in sorted(set(first) & set(second), key=lambda key: (key[1], key[0])):
-        (sizes, a), (_, b) = first[key], second[key]
-
-        def thresholds(
-            chosen: np.ndarray, a: np.ndarray = a, b: np.ndarray = b, x: np.ndarray = sizes
-        ) -> Any:
-            return np.array([crossing(x, part[chosen].mean(0), accuracy) for part in (a, b)])
-
-        value = thresholds(np.arange(len(a)))
-        draws = [thresholds(rng.integers(len(a), size=len(a))) for _ in range(n_bootstrap)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.array([pair[1] / pair[0] for pair in draws])
-            ratio = value[1] / value[0]
-        low, high = np.nanquantile(ratios, [0.025, 0.975]) if np.isfinite(ratios).any() else (np.nan, np.nan)
-        inside = np.isfinite(ratio) and ratio > 0
-        text = f"{ratio:.2f} [{low:.2f}, {high:.2f}]" if inside else "outside of the sizes"
-        rows.append((int(key[0]), int(key[1]), *value.round(2), text))
-    return pd.DataFrame(rows, columns=["m", "L", "first", "second", "ratio"])
 
 
 def online_curves(table: pd.DataFrame, level: int, metric: str = "probe_accuracy") -> dict[Any, Curve]:

@@ -3,8 +3,8 @@
 Where the eye judges that curves fall on one another, these functions give a number: the exponent k
 for which accuracy is most nearly one function of P / (v m**k), how sure that is, and how much worse
 a rival exponent does. Intervals are percentile bootstraps over grammars: a grammar is the unit of
-chance, and its accuracies at all sizes are kept together. Where the data do not determine a
-number, the answer says so instead of giving one.
+chance, and its accuracies at all sizes are kept together (see :func:`draw_grammars`). Where the data do not
+determine a number, the answer says so instead of giving one.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Curve:
             return np.nansum(chosen, axis=0) / np.sum(~np.isnan(chosen), axis=0)
 
     def resample(self, rng: np.random.Generator) -> Floats:
-        """Mean accuracy of as many grammars drawn with replacement, shape (K,)."""
-        return self.mean(rng.integers(0, len(self.accuracy), size=len(self.accuracy)))
+        """Mean accuracy of grammars drawn with replacement, see :func:`draw_grammars`, shape (K,)."""
+        return self.mean(draw_grammars(len(self.accuracy), rng))
 
 
 def curves(
@@ -190,6 +190,30 @@ def crossing(sizes: ArrayLike, mean: ArrayLike, accuracy: float) -> float:
         return 0.0
     share = (accuracy - y[i - 1]) / (y[i] - y[i - 1])
     return float(np.exp(x[i - 1] + share * (x[i] - x[i - 1])))
+
+
+def draw_grammars(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw a bootstrap sample of `count` grammars, one fewer than there are, with replacement.
+
+    Parameters
+    ----------
+    count : int
+        Number of grammars, G.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    array of int, shape (G - 1,), or (1,) for one grammar
+
+    Notes
+    -----
+    The mean of G drawn ones has a variance that is (G-1)/G of what it should be, which for three grammars
+    is a third too little; that of G-1 has the right one (P. J. McCarthy and C. B. Snowden, 1985). With so few
+    a percentile interval is too narrow all the same: for normal data, intervals of means of 3, 5 and 10
+    grammars hold the true one in 75, 88 and 91 % of cases instead of 95, and those of a slope through three
+    such means in 87, 90 and 93 %.
+    """
+    return rng.integers(0, count, size=max(count - 1, 1))
 
 
 def _bootstrap(function: Callable[[], Any], n: int) -> Floats:
@@ -326,7 +350,7 @@ def factor_per_level(
         return float((mean[0] / mean[-1]) ** (1 / (len(mean) - 1)))
 
     count = len(table)
-    draws = _bootstrap(lambda: factor(rng.integers(0, count, size=count)), n_bootstrap)
+    draws = _bootstrap(lambda: factor(draw_grammars(count, rng)), n_bootstrap)
     return Estimate(factor(np.arange(count)), *_interval(draws, confidence))
 
 

@@ -355,7 +355,7 @@ def _ratio(
 
     count = len(pair[0])
     first, second = crossings(np.arange(count))
-    draws = np.array([ratio(crossings(rng.integers(count, size=count))) for _ in range(n_bootstrap)])
+    draws = np.array([ratio(crossings(fits.draw_grammars(count, rng))) for _ in range(n_bootstrap)])
     value = ratio([first, second])
     known = count >= _LEAST_GRAMMARS and np.isfinite(value) and np.isfinite(draws).mean() > 0.95
     low, high = np.nanquantile(draws, [0.025, 0.975]) if known else (np.nan, np.nan)

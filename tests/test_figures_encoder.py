@@ -9,18 +9,6 @@ from rhmlib import figures_encoder, figures_tuning
 from rhmlib.fits import Collapse, Estimate
 
 
-def test_ratios_of_thresholds():
-    sizes = np.array([1.0, 2.0, 4.0, 8.0])
-    early = np.array([[0.25, 0.75, 1.0, 1.0]] * 3)
-    late = np.array([[0.25, 0.25, 0.75, 1.0]] * 3)
-    never = np.full((3, 4), 0.2)
-    first = {(3, 4): (sizes, early), (4, 4): (sizes, early)}
-    second = {(3, 4): (sizes, late), (4, 4): (sizes, never)}
-    table = figures_encoder.threshold_ratios(first, second, 0.75, np.random.default_rng(0), n_bootstrap=20)
-    assert table["ratio"].tolist() == ["2.00 [2.00, 2.00]", "outside of the sizes"]
-    assert table["first"].tolist() == pytest.approx([2, 2])
-
-
 def online_rows(m, seed, scores, sizes=(10.0, 100.0, 1000.0)):
     return [
         {"checkpoint": "curve", "level": 2, "n": np.nan, "v": 8, "m": m, "L": 2, "grammar_seed": seed,

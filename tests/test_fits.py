@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rhmlib.fits import Curve, Estimate, collapse, crossing, curves, exponent, threshold
+from rhmlib.fits import Curve, Estimate, collapse, crossing, curves, draw_grammars, exponent, threshold
 
 MS = (2, 3, 4, 6, 8)
 
@@ -37,6 +37,15 @@ def test_threshold_covers_the_truth():
     hits = sum(estimate.contains(16 * 4**3) for estimate in found)
     assert hits >= 32  # a 95 % interval from ten grammars; 32 of 40 is far below chance for a sound one
     assert all(estimate.low < estimate.high for estimate in found)
+
+
+@pytest.mark.parametrize("grammars", [3, 10])
+def test_means_of_drawn_grammars_vary_as_means_of_new_ones_would(grammars):
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=grammars)
+    means = [values[draw_grammars(grammars, rng)].mean() for _ in range(20_000)]
+    assert np.var(means) == pytest.approx(values.var(ddof=1) / grammars, rel=0.05)
+    assert draw_grammars(1, rng).tolist() == [0]
 
 
 @pytest.mark.parametrize("k", [3.0, 4.5])
