@@ -40,6 +40,7 @@ LEARNERS = {
     "slc": "rhmlib.experiment_slc:SLCExperiment",
     "slc_step": "rhmlib.experiment_step_times:SLCStepExperiment",
     "slc_counts": "rhmlib.experiment_slc_counts:SLCCountsExperiment",
+    "slc_distinct": "rhmlib.experiment_slc_distinct:SLCDistinctExperiment",
     "split_masks": "rhmlib.experiment_split_masks:SplitMasksExperiment",
     "token_ilc": "rhmlib.experiment_token_ilc:TokenILCExperiment",
     "token_ilc_prediction": "rhmlib.experiment_token_theory:TokenPredictionExperiment",
