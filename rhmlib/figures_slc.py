@@ -313,11 +313,12 @@ def first_separation(table: pd.DataFrame) -> Figure:
     return figure
 
 
-# Edges, faces and sizes of the markers of up to three settings.
+# Shapes, edges, faces and sizes of the markers of up to four settings.
 _SEED_MARKERS = (
-    (LEARNER_COLORS["slc"], LEARNER_COLORS["slc"], "black"),
-    ("none", LEARNER_COLORS["slc"], "black"),
-    (10, 7, 3.5),
+    ("o", LEARNER_COLORS["slc"], "none", 10),
+    ("o", LEARNER_COLORS["slc"], LEARNER_COLORS["slc"], 7),
+    ("o", "black", "black", 3.5),
+    ("X", "#d55e00", "#d55e00", 6),
 )
 
 
@@ -332,8 +333,8 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        A panel an m. Markers of up to three settings, in order of appearance: large and open, filled,
-        small and black; a line joins those of a grammar.
+        A panel an m. Markers of up to four settings, in order of appearance: large and open, filled,
+        small and black, a cross; a line joins those of a grammar.
     """
     names = list(table["settings"].unique())
     ms = sorted(table["m"].unique())
@@ -342,11 +343,11 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
         part = table[table["m"] == m]
         for _, pair in part.groupby("grammar_seed"):
             ax.plot(pair["likeness"], pair["hungarian_accuracy"], color="0.75", linewidth=0.8, zorder=1)
-        for name, edge, fill, size in zip(names, *_SEED_MARKERS, strict=False):
+        for name, (shape, edge, fill, size) in zip(names, _SEED_MARKERS, strict=False):
             rows = part[part["settings"] == name]
             ax.plot(
-                rows["likeness"], rows["hungarian_accuracy"], "o", markerfacecolor=fill, markersize=size,
-                color=edge, linestyle="none", label=name, clip_on=False,
+                rows["likeness"], rows["hungarian_accuracy"], marker=shape, markerfacecolor=fill,
+                markersize=size, color=edge, linestyle="none", label=name, clip_on=False,
             )  # fmt: skip
         ax.axhline(0.95, color="0.6", linestyle=":", linewidth=1)
         ax.set(title=f"$m = {m}$", xlabel="largest similarity", ylim=(0.5, 1.0))
