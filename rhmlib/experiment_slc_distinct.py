@@ -32,10 +32,10 @@ _EQUAL = 1 - 1e-6
 class SLCDistinctExperiment(SLCCountsExperiment):
     """Train SLC as `SLCCountsExperiment` does, but let patches with equal predictions not attract each other.
 
-    Equal predictions have equal codes whatever the loss is, as the clusterer is a function of them. Their
-    pull on each other, in eq. (9), is therefore no help; but it holds a code where it is against the
-    pull of synonyms: two that are equally frequent and have codes of their own never meet again.
-    Without it they do as soon as they are similar enough.
+    Equal predictions have equal codes q, as the clusterer is a function of them: their pull on each other, in
+    eq. (9), is proportional to 1 - |q|**2 and makes codes decided, as eq. (11) would. It also holds
+    a code where it is against the pull of synonyms: two that are equally frequent and have codes of
+    their own never meet again. Without it they do as soon as they are similar enough.
 
     Attributes
     ----------

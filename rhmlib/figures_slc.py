@@ -343,7 +343,7 @@ def seeds_by_likeness(table: pd.DataFrame) -> Figure:
         part = table[table["m"] == m]
         for _, pair in part.groupby("grammar_seed"):
             ax.plot(pair["likeness"], pair["hungarian_accuracy"], color="0.75", linewidth=0.8, zorder=1)
-        for name, (shape, edge, fill, size) in zip(names, _SEED_MARKERS, strict=False):
+        for name, (shape, edge, fill, size) in zip(names, _SEED_MARKERS[: len(names)], strict=True):
             rows = part[part["settings"] == name]
             ax.plot(
                 rows["likeness"], rows["hungarian_accuracy"], marker=shape, markerfacecolor=fill,
