@@ -291,12 +291,15 @@ def _collect(
     paths = grids.sweep_files(root) if sweeps is None else [grids.sweep_path(name, root) for name in sweeps]
     recorded: list[_Recorded] = []
     altered: list[Difference] = []
+    codes: dict[str, frozenset[str]] = {}
     for name in [path.stem for path in paths]:
         runs, stale = results.Table(name, root).runs()[1], 0
         for rows in runs.values():
             first = rows[0]
             learner = first["learner"]
-            if first["code_hash"] not in same_code.linked(learner, experiments.code_hash(learner), root):
+            if learner not in codes:
+                codes[learner] = same_code.linked(learner, experiments.code_hash(learner), root)
+            if first["code_hash"] not in codes[learner]:
                 stale += 1
                 continue
             if first["status"] != "done":
