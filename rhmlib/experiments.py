@@ -35,6 +35,7 @@ LEARNERS = {
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
     "latent": "rhmlib.experiment_latent:LatentExperiment",
     "phases": "rhmlib.experiment_phases:PhasesExperiment",
+    "pooled_tokens": "rhmlib.experiment_pooled_tokens:PooledTokensExperiment",
     "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
     "synonym_blocks": "rhmlib.experiment_synonym_blocks:SynonymBlocksExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",
