@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks
+from rhmlib.figures import LEARNER_COLORS, interval_bars, level_color, log_ticks
 from rhmlib.fits import Collapse, Curve, collapse, curves
 from rhmlib.looks import LOOKS, NAMES
 
@@ -94,7 +94,7 @@ def levels_against(
             rows = part[part["level"] == level]
             best = rows[rows["checkpoint"] == "best"].groupby(x)[metric]
             ax.errorbar(
-                best.mean().index, best.mean(), yerr=error_bars(best.mean(), 1.96 * best.sem()),
+                best.mean().index, best.mean(), yerr=interval_bars(best),
                 marker="o", capsize=3, color=color, label=f"level {level}",
             )  # fmt: skip
             floor = rows[rows["checkpoint"] == "untrained"][metric].mean()
@@ -212,9 +212,16 @@ def token_targets(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
             )
             if here.empty:
                 continue
-            mean = here.groupby("n_over_vm3")["hungarian_accuracy"].agg(["mean", "sem"])
-            bars = error_bars(mean["mean"], 1.96 * mean["sem"])
-            ax.errorbar(mean.index, mean["mean"], yerr=bars, fmt="o", capsize=2, color=color, label=name)
+            by = here.groupby("n_over_vm3")["hungarian_accuracy"]
+            ax.errorbar(
+                by.mean().index,
+                by.mean(),
+                yerr=interval_bars(by),
+                fmt="o",
+                capsize=2,
+                color=color,
+                label=name,
+            )
             # Beyond its last size a prediction says "learnt".
             wide = there.pivot(index="grammar_seed", columns="n_over_vm3", values="hungarian_accuracy")
             line = wide.fillna(1.0).mean()
@@ -303,7 +310,7 @@ def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -
             rows = part[part["m"] == m]
             found = rows[rows["checkpoint"] == "best"].groupby("n_over_vm3")[metric]
             ax.errorbar(
-                found.mean().index, found.mean(), yerr=error_bars(found.mean(), 1.96 * found.sem(), low=-1),
+                found.mean().index, found.mean(), yerr=interval_bars(found, low=-1),
                 marker="o", capsize=2, color=level_color(int(level), L), linestyle=style, label=f"$m={m}$",
             )  # fmt: skip
         floor = part[part["checkpoint"] == "untrained"][metric].mean()

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from rhmlib.figures import error_bars, level_color, log_ticks
+from rhmlib.figures import interval_bars, level_color, log_ticks
 
 # What is hidden at the rate: its name, colour and marker.
 _MASKS = {
@@ -55,7 +55,7 @@ def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) ->
             mean = _hidden(theory, mask).groupby("rate")["strings"].agg(gmean)
             ax.plot(mean.index, mean, color=color, marker=marker, linestyle="-", label=name)
             by = _hidden(runs, mask).groupby("rate")["synonym_score"]
-            bars = error_bars(by.mean(), 1.96 * by.sem(), low=-1)
+            bars = interval_bars(by, low=-1)
             below.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker, capsize=3)
         ax.axhline(strings, color="0.3", linestyle="--", linewidth=1)
         ax.annotate("$P$ that was run", (0.02, strings), xycoords=("axes fraction", "data"), xytext=(0, 3),

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from rhmlib.figures import error_bars, level_color, log_ticks, write_values
+from rhmlib.figures import interval_bars, level_color, log_ticks, write_values
 
 _TEACHERS = {
     "phases": "replaced after every phase",
@@ -210,7 +210,7 @@ def traces_against_strings(table: pd.DataFrame) -> Figure:
                 part = table[(table["level"] == level) & (table["m"] == m)]
                 found = part[part["phase"] == last].groupby("n_over_vm3")[metric]
                 ax.errorbar(
-                    found.mean().index, found.mean(), yerr=error_bars(found.mean(), 1.96 * found.sem()),
+                    found.mean().index, found.mean(), yerr=interval_bars(found),
                     marker="o", capsize=2, color=level_color(level, L), linestyle=style,
                 )  # fmt: skip
                 before = part[part["phase"] == 0][metric].mean()
@@ -342,9 +342,9 @@ def known_against_limit(table: pd.DataFrame, limit: pd.DataFrame) -> Figure:
     for level, ax in enumerate(axes):
         right = ax.get_yaxis_transform()
         rows = table[table["level"] == level]
-        mean = rows.groupby("phase")["state_accuracy"].agg(["mean", "sem"])
+        by = rows.groupby("phase")["state_accuracy"]
         ax.errorbar(
-            mean.index, mean["mean"], yerr=error_bars(mean["mean"], 1.96 * mean["sem"]), marker="o",
+            by.mean().index, by.mean(), yerr=interval_bars(by), marker="o",
             capsize=2, color=level_color(level, L), zorder=3,
         )  # fmt: skip
         known = limit[limit["level"] == level].sort_values("accuracy")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from scipy.stats import gmean
 
-from rhmlib.figures import error_bars, level_color, log_ticks
+from rhmlib.figures import interval_bars, level_color, log_ticks
 from rhmlib.looks import LOOKS, NAMES
 from rhmlib.staircases import MaskedStaircase
 
@@ -184,9 +184,8 @@ def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure
         for objective, rows in best.groupby("objective"):
             color, marker = LOOKS[str(objective)]
             by = rows.groupby("mask_block")["probe_accuracy"]
-            bars = error_bars(by.mean(), 1.96 * by.sem())
-            right.errorbar(by.mean().index, by.mean(), yerr=bars, color=color, marker=marker,
-                           capsize=3, label=NAMES[str(objective)])  # fmt: skip
+            right.errorbar(by.mean().index, by.mean(), yerr=interval_bars(by), color=color,
+                           marker=marker, capsize=3, label=NAMES[str(objective)])  # fmt: skip
         bare = here.loc[(here["checkpoint"] == "untrained") & (here["level"] == L - 1), "probe_accuracy"]
         right.axhline(bare.mean(), color="0.5", linestyle=":", linewidth=1)
         right.set(ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))

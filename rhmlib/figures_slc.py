@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rhmlib.figures import LEARNER_COLORS, error_bars, level_color, log_ticks, m_color, write_values
+from rhmlib.figures import LEARNER_COLORS, interval_bars, level_color, log_ticks, m_color, write_values
 from rhmlib.fits import Curve
 
 # Numbers of strings, all of SLC: greens that differ in lightness.
@@ -70,7 +70,7 @@ def code_budget(table: pd.DataFrame) -> Figure:
             mean = grouped.mean()
             unit = part["v"].iloc[0] * part["m"].iloc[0] ** 3
             ax.errorbar(
-                mean.index, mean, yerr=error_bars(mean, 1.96 * grouped.sem()), marker=marker, capsize=3,
+                mean.index, mean, yerr=interval_bars(grouped), marker=marker, capsize=3,
                 color=color, label=f"$P={n / unit:g}\\,v m^3$",
             )  # fmt: skip
         ax.set(xlabel="codes a level $d_h$", title=name)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from rhmlib import figures, looks
@@ -51,6 +52,13 @@ def test_bars_end_where_accuracies_do():
     below, above = figures.error_bars([0.5, 0.99, 0.02], [0.1, 0.05, 0.05])
     assert below == pytest.approx([0.1, 0.05, 0.02])
     assert above == pytest.approx([0.1, 0.01, 0.05])
+
+
+def test_bars_of_few_grammars_are_those_of_students_t():
+    scores = pd.DataFrame({"n": [1, 1, 1, 2], "score": [0.4, 0.5, 0.6, 0.7]}).groupby("n")["score"]
+    below, above = figures.interval_bars(scores)
+    assert below == pytest.approx([4.3027 * 0.1 / 3**0.5, np.nan], rel=1e-4, nan_ok=True)
+    assert above == pytest.approx(below, nan_ok=True)
 
 
 @pytest.mark.parametrize(
