@@ -71,7 +71,10 @@ def _thresholds(ax: Axes, rows: pd.DataFrame, variable: str, name: str, shift: f
             label=None if known.any() or not beyond.any() else NAMES[name],
         )  # fmt: skip
     loose = ~known & np.isfinite(rows["strings"]) & (rows["strings"] > 0)
-    ax.plot(x[loose], rows["strings"][loose], marker, color=color, markerfacecolor="none")
+    ax.plot(
+        x[loose], rows["strings"][loose], marker, color=color, markerfacecolor="none",
+        label=None if known.any() or not loose.any() else NAMES[name],
+    )  # fmt: skip
 
 
 def _laws(ax: Axes, part: pd.DataFrame, variable: str, v: int, m: int, L: int) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from rhmlib import fits
+from rhmlib.grammar import Grammar
 from rhmlib.looks import NAMES
+from rhmlib.tax import causal_mask, lift, random_masks
 from rhmlib.trainings import better_decay, in_step, longest
 
 KEYS = ["objective", "v", "m", "L"]
@@ -230,8 +232,8 @@ def growth(
     -------
     DataFrame
         One row an objective and each value of v and the other variable at which two thresholds are
-        known at least: `growth`, and its 95 % interval `low`, `high`, which with two thresholds
-        is of their ratio.
+        known at least: `growth`, its 95 % interval `low`, `high`, which with two thresholds
+        is of their ratio, and `over`, the values of the variable, as text.
     """
     if variable not in ("m", "L"):
         raise ValueError(f'variable must be "m" or "L". Found variable={variable!r}.')
@@ -246,7 +248,7 @@ def growth(
 
 def _growth(
     part: pd.DataFrame, variable: str, accuracy: float, rng: np.random.Generator, n_bootstrap: int = 1000
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """Slope of log P* in log m or in L (then as a factor) over the known thresholds."""
     curve_of = {key[0]: c for key, c in fits.curves(part, by=[variable], metric="accuracy").items()}
     known = {
@@ -273,7 +275,8 @@ def _growth(
     draws = [slope([c.resample(rng) for c in known.values()]) for _ in range(n_bootstrap)]
     low, high = np.nanquantile(draws, [0.025, 0.975])
     found = {"growth": value, "low": float(low), "high": float(high)}
-    return found if variable == "m" else {name: float(np.exp(x)) for name, x in found.items()}
+    found = found if variable == "m" else {name: float(np.exp(x)) for name, x in found.items()}
+    return {**found, "over": ", ".join(f"{x:g}" for x in sorted(known))}
 
 
 def costs(runs: pd.DataFrame, *, accuracy: float = 0.75) -> pd.DataFrame:
@@ -365,6 +368,39 @@ def _ratio(
 def _wide(part: pd.DataFrame, objective: str) -> pd.DataFrame:
     rows = part[part["objective"] == objective]
     return rows.pivot_table(index="grammar_seed", columns="n", values="accuracy")
+
+
+def asked_by_next_token(
+    grammars: Sequence[Grammar], rng: np.random.Generator, *, n: int = 1000
+) -> dict[str, float]:
+    """Strings v m / S that theory asks for at level L-1, in v m^3, of the next token and under random masks.
+
+    Parameters
+    ----------
+    grammars : sequence of Grammar
+        Of one shape.
+    rng : numpy.random.Generator
+        Of the strings over which signals are averaged, and of the masks.
+    n : int
+        So many strings a grammar and mask.
+
+    Returns
+    -------
+    dict
+        By name, with the signal of :func:`rhmlib.tax.lift` averaged over grammars; of the next token also
+        over the places of a subtree of height L-1, before which the other half is visible. Masks hide 15 %.
+    """
+    s, top = grammars[0].s, grammars[0].L - 1
+    places = range(s**top)
+    causal = [
+        lift(grammar, top, causal_mask(s, top, place), place, rng=rng, n=n).signal
+        for grammar in grammars
+        for place in places
+    ]
+    masks = [random_masks(s, top, 0, 0.15, n, rng) for _ in grammars]
+    masked = [lift(g, top, mask, 0, rng=rng, n=n).signal for g, mask in zip(grammars, masks, strict=True)]
+    signals = {"ntp": np.mean(causal), "mlm": np.mean(masked)}
+    return {NAMES[name]: float(1 / (signal * grammars[0].m ** 2)) for name, signal in signals.items()}
 
 
 def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:

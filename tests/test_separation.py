@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from rhmlib import figures_separation, figures_tax, separation
+from rhmlib.grammar import Grammar
 from rhmlib.staircases import MaskedStaircase
+from rhmlib.tax import causal_mask, lift
 
 
 @pytest.fixture(autouse=True)
@@ -163,10 +165,20 @@ def test_growth_is_the_power_of_m_and_the_factor_of_depth():
     assert power.loc[("supervised", 4), "growth"] == pytest.approx(4, abs=0.1)
     factor = separation.growth(table, rng(), "L").set_index(["objective", "m"])
     assert factor.loc[("mlm", 3), "growth"] == pytest.approx(1, abs=0.05)
+    assert factor.loc[("mlm", 3), "over"] == "3, 4"
     assert factor.loc[("supervised", 3), "growth"] == pytest.approx(3, abs=0.1)
     assert (factor["low"] <= factor["growth"]).all()
     with pytest.raises(ValueError, match=r'variable must be "m" or "L"'):
         separation.growth(table, rng(), "v")
+
+
+def test_the_next_token_asks_for_more_than_random_masks():
+    asked = separation.asked_by_next_token([Grammar.random(v=8, m=4, s=2, L=3, seed=0)], rng(), n=500)
+    signals = [
+        lift(Grammar.random(v=8, m=4, s=2, L=3, seed=0), 2, causal_mask(2, 2, i), i).signal for i in range(4)
+    ]
+    assert asked["next token"] == pytest.approx(1 / (np.mean(signals) * 16))
+    assert asked["next token"] > asked["masked tokens"]
 
 
 def test_no_growth_from_one_threshold():
