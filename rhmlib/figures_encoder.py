@@ -189,7 +189,7 @@ def token_targets(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
     ----------
     measured, predicted : DataFrame
         Tables of `token_ilc` and `token_ilc_prediction` at one v and m: targets, L, level, n_over_vm3,
-        grammar_seed, hungarian_accuracy.
+        grammar_seed, hungarian_accuracy. Rows of `pooled_tokens` may be there as the target "pooled".
 
     Returns
     -------
@@ -198,7 +198,7 @@ def token_targets(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
     """
     names = {
         "latents_all": ("latents", LEARNER_COLORS["latents"]),
-        "lifted": ("token and neighbours, pooled by latent", "#56B4E9"),
+        "pooled": ("token and neighbours, pooled", LOOKS["pooled"][0]),
         "conditional": ("token and neighbours, cell by cell", LEARNER_COLORS["data2vec"]),
         "tokens_all": ("tokens", LEARNER_COLORS["tokens"]),
     }

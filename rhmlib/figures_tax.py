@@ -15,7 +15,10 @@ from rhmlib.looks import LOOKS, NAMES
 
 
 def thresholds_against_depth(
-    measured: pd.DataFrame, predicted: pd.DataFrame, objectives: Sequence[str]
+    measured: pd.DataFrame,
+    predicted: pd.DataFrame,
+    objectives: Sequence[str],
+    asked: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw P* of the deepest level below the root against the depth of the tree, a panel for each m.
 
@@ -25,12 +28,14 @@ def thresholds_against_depth(
         Of one v; as :func:`rhmlib.separation.thresholds` returns.
     objectives : sequence of str
         What to draw, keys of :data:`rhmlib.looks.NAMES`.
+    asked : DataFrame, optional
+        What an argument about scales asks for: objective, m, L, strings.
 
     Returns
     -------
     Figure
         In units of v m^3. Markers: measured, with 95 % intervals over grammars where the sizes that were run
-        identify them. Lines: predicted.
+        identify them. Lines: predicted; dashed: asked for.
     """
     rules = sorted(measured["m"].unique())
     figure, axes = plt.subplots(
@@ -43,7 +48,7 @@ def thresholds_against_depth(
                 for table in (measured, predicted)
             )
             color, marker = LOOKS[objective]
-            unit = float(here["v"].iloc[0]) * float(m) ** 3
+            unit = float(measured["v"].iloc[0]) * float(m) ** 3
             ax.plot([], [], marker, color=color, label=NAMES[objective])
             known = here[here["low"].notna()]
             if len(known):  # matplotlib fails on bars of nothing
@@ -53,6 +58,9 @@ def thresholds_against_depth(
                 )
             line = there[np.isfinite(there["strings"]) & (there["strings"] > 0)]
             ax.plot(line["L"], line["strings"] / unit, color=color, linewidth=1.2)
+            if asked is not None:
+                scale = asked[(asked["m"] == m) & (asked["objective"] == objective)].sort_values("L")
+                ax.plot(scale["L"], scale["strings"] / unit, color=color, linewidth=1.2, linestyle="--")
         ax.set(title=f"$m = {m}$", xlabel="depth, $L$", xticks=sorted(measured["L"].unique()), yscale="log")
     axes[0, 0].set_ylabel("strings, $P^*\\,/\\,v m^3$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

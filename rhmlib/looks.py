@@ -9,7 +9,7 @@ from rhmlib.figures import LEARNER_COLORS
 # What is shown, in this order, and what each is called.
 NAMES = {
     "latents_all": "ILC",
-    "lifted": "ILC, tokens lifted by neighbours",
+    "lifted": "ILC, a latent given its siblings",
     "slc": "SLC",
     "data2vec": "data2vec",
     "multiscale": "data2vec, a head a level",
@@ -18,6 +18,7 @@ NAMES = {
     "mlm": "masked tokens",
     "ntp": "next token",
     "supervised": "supervised",
+    "pooled": "token ILC, neighbours pooled",
     "conditional": "token ILC, neighbours cell by cell",
     "tokens_all": "token ILC",
 }
@@ -33,6 +34,7 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     "mlm": (LEARNER_COLORS["tokens"], "s"),
     "ntp": ("#7A7A00", "s"),
     "supervised": (LEARNER_COLORS["supervised"], "D"),
+    "pooled": ("#00695C", "<"),
     "conditional": ("#582800", ">"),
     "tokens_all": ("#B03A2E", "^"),
 }

@@ -27,7 +27,7 @@ def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFram
 
     Parameters
     ----------
-    name : {"token_ilc", "slc", "encoder", "latent"}
+    name : {"token_ilc", "pooled_tokens", "slc", "encoder", "latent"}
         Which experiment the rows are of.
     table : DataFrame
         As :func:`rhmlib.results.read` returns.
@@ -64,6 +64,10 @@ def with_inputs(table: pd.DataFrame, inputs: str) -> pd.DataFrame:
 def _token_ilc(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["level"] == table["L"] - 1]
     return rows.assign(objective=rows["targets"], accuracy=rows["hungarian_accuracy"], strings_seen=rows["n"])
+
+
+def _pooled(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(objective="pooled", accuracy=table["hungarian_accuracy"], strings_seen=table["n"])
 
 
 def _slc(table: pd.DataFrame) -> pd.DataFrame:
@@ -122,6 +126,7 @@ def _latent(table: pd.DataFrame) -> pd.DataFrame:
 
 _READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "token_ilc": _token_ilc,
+    "pooled_tokens": _pooled,
     "slc": _slc,
     "encoder": _encoder,
     "latent": _latent,
@@ -368,6 +373,24 @@ def _ratio(
 def _wide(part: pd.DataFrame, objective: str) -> pd.DataFrame:
     rows = part[part["objective"] == objective]
     return rows.pivot_table(index="grammar_seed", columns="n", values="accuracy")
+
+
+def asked_by_pooling(table: pd.DataFrame) -> pd.DataFrame:
+    """Strings v m / S that pooled token ILC is asked for, an argument about scales.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `pooled_tokens`: v, m, L, grammar_seed, signal.
+
+    Returns
+    -------
+    DataFrame
+        Columns objective, v, m, L, strings, with the mean signal over grammars.
+    """
+    signal = table.groupby(["v", "m", "L"])["signal"].mean().reset_index()
+    strings = signal["v"] * signal["m"] / signal["signal"]
+    return signal.assign(objective="pooled", strings=strings).drop(columns="signal")
 
 
 def asked_by_next_token(

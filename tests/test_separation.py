@@ -115,6 +115,20 @@ def test_clustering_and_variants_are_read():
         separation.deepest("tokens", latent)
 
 
+def test_pooled_tokens_are_read_beside_what_is_asked_of_them():
+    table = pd.DataFrame(
+        {"level": 2, "L": 3, "v": 8, "m": 2, "n": [10, 20], "grammar_seed": [0, 1], "hungarian_accuracy": 0.4,
+         "seconds": 1.0, "signal": [0.1, 0.3]}
+    )  # fmt: skip
+    found = separation.deepest("pooled_tokens", table)
+    assert found[["objective", "accuracy", "strings_seen"]].to_numpy().tolist() == [
+        ["pooled", 0.4, 10],
+        ["pooled", 0.4, 20],
+    ]
+    (asked,) = separation.asked_by_pooling(table).to_dict("records")
+    assert asked == {"v": 8, "m": 2, "L": 3, "objective": "pooled", "strings": pytest.approx(8 * 2 / 0.2)}
+
+
 def test_predicted_curves_go_on_at_one():
     keys = ["targets", "v", "m", "L", "level", "grammar_seed", "n_over_vm3", "hungarian_accuracy"]
     rows = [("tokens_all", 8, 2, 3, 2, 0, 1, 0.4), ("tokens_all", 8, 2, 3, 2, 0, 2, 0.99),
@@ -281,6 +295,10 @@ def test_depths_are_drawn_in_units_of_vm3_with_points_only_where_known():
         assert np.allclose(line / points, 1.5)
         assert points == pytest.approx(2, rel=0.15)
         assert not any(len(line.get_ydata()) for line in ax.lines if line.get_marker() == "^")
+    asked = predicted.query("objective == 'latents_all'")
+    figure = figures_tax.thresholds_against_depth(measured, predicted.iloc[:0], ["latents_all"], asked)
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert dashed[0].get_ydata() == pytest.approx(asked.query("m == 2")["strings"] / 64)
 
 
 def test_losses_are_drawn_on_the_mean_staircase():
