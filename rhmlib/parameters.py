@@ -159,6 +159,7 @@ _PARAMETERS = (
     _integers("ns", "several values of n", low=1),
     _integer("n_strings", "strings drawn for a picture or an estimate", 1),
     _integer("n_test", "strings held out for scores", 1),
+    _integer("n_signal", "strings over which a signal is averaged", 2),
     _integer("n_grammars", "grammars drawn for each point", 1),
     _integer("n_seeds", "repetitions with other seeds for each point", 1),
     _integer("n_sizes", "sizes of the training set on a curve", 2),
