@@ -11,7 +11,7 @@ import pandas as pd
 from rhmlib import fits
 from rhmlib.grammar import Grammar
 from rhmlib.looks import NAMES
-from rhmlib.tax import causal_mask, lift, random_masks
+from rhmlib.tax import causal_mask, lift, random_masks, strings_needed
 from rhmlib.trainings import better_decay, in_step, longest
 
 KEYS = ["objective", "v", "m", "L"]
@@ -413,7 +413,8 @@ def asked_by_next_token(
         By name, with the signal of :func:`rhmlib.tax.lift` averaged over grammars; of the next token also
         over the places of a subtree of height L-1, before which the other half is visible. Masks hide 15 %.
     """
-    s, top = grammars[0].s, grammars[0].L - 1
+    shape = grammars[0]
+    s, top = shape.s, shape.L - 1
     places = range(s**top)
     causal = [
         lift(grammar, top, causal_mask(s, top, place), place, rng=rng, n=n).signal
@@ -423,7 +424,8 @@ def asked_by_next_token(
     masks = [random_masks(s, top, 0, 0.15, n, rng) for _ in grammars]
     masked = [lift(g, top, mask, 0, rng=rng, n=n).signal for g, mask in zip(grammars, masks, strict=True)]
     signals = {"ntp": np.mean(causal), "mlm": np.mean(masked)}
-    return {NAMES[name]: float(1 / (signal * grammars[0].m ** 2)) for name, signal in signals.items()}
+    unit = shape.v * shape.m**3
+    return {NAMES[name]: strings_needed(shape, float(signal)) / unit for name, signal in signals.items()}
 
 
 def as_text(table: pd.DataFrame, value: str, digits: int = 1) -> pd.Series:
