@@ -32,6 +32,7 @@ LEARNERS = {
     "ilc": "rhmlib.experiment_ilc:ILCExperiment",
     "ilc_prediction": "rhmlib.experiment_prediction:PredictionExperiment",
     "data2vec_step": "rhmlib.experiment_step_times:Data2VecStepExperiment",
+    "drawn_counts": "rhmlib.experiment_drawn_counts:DrawnCountsExperiment",
     "encoder": "rhmlib.experiment_encoder:EncoderExperiment",
     "latent": "rhmlib.experiment_latent:LatentExperiment",
     "phases": "rhmlib.experiment_phases:PhasesExperiment",

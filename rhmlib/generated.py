@@ -427,9 +427,9 @@ GROUPS = {
     "data": "grammar sampling*",
     "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax block_theory "
     "lifting likeness staircases",
-    "learners": "ilc ilc_steps token_ilc pooled_tokens slc slc_gramian slc_watch encoders objectives "
-    "data2vec data2vec_* baselines contrastive multiscale stacked plain_* training probes probes_* "
-    "encoder_probes phase_limits traces bench_learners",
+    "learners": "ilc ilc_steps token_ilc drawn_counts pooled_tokens slc slc_gramian slc_watch encoders "
+    "objectives data2vec data2vec_* baselines contrastive multiscale stacked plain_* training probes "
+    "probes_* encoder_probes phase_limits traces bench_learners",
     "runs": "experiments tree_settings experiment_* grids checkpoints worker execution records same_code "
     "results sweeps audit confirm tuning bench",
     "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
