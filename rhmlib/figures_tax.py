@@ -25,7 +25,8 @@ def thresholds_against_depth(
     Parameters
     ----------
     measured, predicted : DataFrame
-        Of one v; as :func:`rhmlib.separation.thresholds` returns.
+        Of one v; as :func:`rhmlib.separation.thresholds` returns, the measured ones of runs that are
+        :func:`rhmlib.separation.completed`.
     objectives : sequence of str
         What to draw, keys of :data:`rhmlib.looks.NAMES`.
     asked : DataFrame, optional
@@ -35,7 +36,7 @@ def thresholds_against_depth(
     -------
     Figure
         In units of v m^3. Markers: measured, with 95 % intervals over grammars where the sizes that were run
-        identify them. Lines: predicted; dashed: asked for.
+        identify them; open markers: from drawn counts. Lines: predicted; dashed: asked for.
     """
     rules = sorted(measured["m"].unique())
     figure, axes = plt.subplots(
@@ -51,10 +52,11 @@ def thresholds_against_depth(
             unit = float(measured["v"].iloc[0]) * float(m) ** 3
             ax.plot([], [], marker, color=color, label=NAMES[objective])
             known = here[here["low"].notna()]
-            if len(known):  # matplotlib fails on bars of nothing
-                bars = np.abs(known[["low", "high"]].sub(known["strings"], axis=0)).T / unit
+            for kind, part in known.groupby("drawn"):
+                bars = np.abs(part[["low", "high"]].sub(part["strings"], axis=0)).T / unit
+                fill = "white" if kind else color
                 ax.errorbar(
-                    known["L"], known["strings"] / unit, yerr=bars, fmt=marker, capsize=2, color=color
+                    part["L"], part["strings"] / unit, yerr=bars, fmt=marker, capsize=2, color=color, mfc=fill
                 )
             line = there[np.isfinite(there["strings"]) & (there["strings"] > 0)]
             ax.plot(line["L"], line["strings"] / unit, color=color, linewidth=1.2)

@@ -27,7 +27,7 @@ def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFram
 
     Parameters
     ----------
-    name : {"token_ilc", "pooled_tokens", "slc", "encoder", "latent"}
+    name : {"token_ilc", "drawn_counts", "pooled_tokens", "slc", "encoder", "latent"}
         Which experiment the rows are of.
     table : DataFrame
         As :func:`rhmlib.results.read` returns.
@@ -126,6 +126,7 @@ def _latent(table: pd.DataFrame) -> pd.DataFrame:
 
 _READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "token_ilc": _token_ilc,
+    "drawn_counts": _token_ilc,
     "pooled_tokens": _pooled,
     "slc": _slc,
     "encoder": _encoder,
@@ -161,6 +162,30 @@ def collect(parts: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat([deepest(name, table) for name, table in parts], ignore_index=True)
 
 
+def completed(runs: pd.DataFrame, drawn: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The runs on strings, and where they do not know P* those on drawn counts.
+
+    Parameters
+    ----------
+    runs, drawn : DataFrame
+        As :func:`collect` returns.
+    rng : numpy.random.Generator
+        Of the bootstrap that tells where P* is known.
+
+    Returns
+    -------
+    DataFrame
+        With one column more, `drawn`: whether a row is of drawn counts. An objective at one v, m and L has
+        rows of one kind alone: of strings where :func:`thresholds` has an interval by them, or where no
+        counts were drawn.
+    """
+    known = thresholds(runs, rng).dropna(subset="low")[KEYS].assign(known=True)
+    kept = drawn[drawn.merge(known, on=KEYS, how="left")["known"].isna().to_numpy()]
+    replaced = kept[KEYS].drop_duplicates().assign(replaced=True)
+    rest = runs[runs.merge(replaced, on=KEYS, how="left")["replaced"].isna().to_numpy()]
+    return pd.concat([rest.assign(drawn=False), kept.assign(drawn=True)], ignore_index=True)
+
+
 def accuracies(runs: pd.DataFrame) -> dict[str, dict[tuple[float, ...], tuple[Any, Any]]]:
     """Curves as :func:`rhmlib.figures_encoder.objectives_beside` draws them.
 
@@ -190,7 +215,7 @@ def thresholds(
     Parameters
     ----------
     runs : DataFrame
-        As :func:`collect` returns.
+        As :func:`collect` or :func:`completed` returns.
     rng : numpy.random.Generator
         Of the bootstrap.
     accuracy : float
@@ -199,10 +224,10 @@ def thresholds(
     Returns
     -------
     DataFrame
-        Columns objective, v, m, L, strings, low, high, least, most, in order of `NAMES`; the last two are the
-        sizes that were run. Where the threshold is not identified, or of fewer than three
-        grammars, `low` and `high` are NaN; `strings` is
-        then inf (never reached), 0 (from the smallest size on) or the crossing of the mean.
+        Columns objective, v, m, L, strings, low, high, least, most, in order of `NAMES`, and `drawn` if
+        the runs have it; `least` and `most` are the sizes that were run. Where the threshold is not
+        identified, or of fewer than three grammars, `low` and `high` are NaN; `strings` is then inf (never
+        reached), 0 (from the smallest size on) or the crossing of the mean.
     """
     rows = []
     for key, part in runs.groupby(KEYS):
@@ -212,7 +237,8 @@ def thresholds(
         if len(curve.accuracy) < _LEAST_GRAMMARS:
             found = fits.Estimate.missing("too few grammars", found.value)
         ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
-        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
+        kind = {"drawn": part["drawn"].iloc[0]} if "drawn" in part else {}
+        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends, **kind})
     table = pd.DataFrame(rows)
     order = {name: place for place, name in enumerate(NAMES)}
     return table.sort_values(KEYS, key=lambda c: c.map(order) if c.name == "objective" else c).reset_index(

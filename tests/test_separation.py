@@ -129,6 +129,22 @@ def test_pooled_tokens_are_read_beside_what_is_asked_of_them():
     assert asked == {"v": 8, "m": 2, "L": 3, "objective": "pooled", "strings": pytest.approx(8 * 2 / 0.2)}
 
 
+def test_drawn_counts_stand_in_where_strings_do_not_know():
+    strings = pd.concat(
+        [runs(lambda m, L: 200, ms=(2,), depths=(3,)), runs(lambda m, L: 1e9, ms=(2,), depths=(4,)),
+         runs(lambda m, L: 1e9, ms=(2,), depths=(6,))]
+    )  # fmt: skip
+    drawn = runs(lambda m, L: 300 if L < 5 else 900, ms=(2,), depths=(3, 4, 5))
+    both = separation.completed(strings, drawn, rng())
+    assert both.groupby("L")["drawn"].unique().explode().to_dict() == {3: False, 4: True, 5: True, 6: False}
+    assert both["drawn"].dtype == bool
+    assert len(both[both["L"] == 4]) == len(drawn[drawn["L"] == 4])
+    found = separation.thresholds(both, rng(), n_bootstrap=50).set_index("L")
+    assert found["strings"][[3, 4, 5]].tolist() == pytest.approx([200, 300, 900], rel=0.15)
+    assert found["drawn"].tolist() == [False, True, True, False]
+    assert "drawn" not in separation.thresholds(strings, rng(), n_bootstrap=50)
+
+
 def test_predicted_curves_go_on_at_one():
     keys = ["targets", "v", "m", "L", "level", "grammar_seed", "n_over_vm3", "hungarian_accuracy"]
     rows = [("tokens_all", 8, 2, 3, 2, 0, 1, 0.4), ("tokens_all", 8, 2, 3, 2, 0, 2, 0.99),
@@ -287,11 +303,14 @@ def test_depths_are_drawn_in_units_of_vm3_with_points_only_where_known():
         rng(), n_bootstrap=50,
     )  # fmt: skip
     predicted = measured.assign(strings=lambda t: t["strings"] * 1.5)
+    measured["drawn"] = measured["L"] == 4
     figure = figures_tax.thresholds_against_depth(measured, predicted, ["latents_all", "tokens_all"])
     assert [ax.get_title() for ax in figure.axes] == ["$m = 2$", "$m = 3$", "$m = 4$"]
     for ax in figure.axes:
-        drawn = {line.get_marker(): line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 2}
-        points, line = drawn["o"], drawn["None"]
+        points = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_ydata())]
+        assert [line.get_markerfacecolor() == "white" for line in points] == [False, True]
+        points = np.concatenate([line.get_ydata() for line in points])
+        (line,) = [x.get_ydata() for x in ax.lines if x.get_marker() == "None" and len(x.get_ydata()) == 2]
         assert np.allclose(line / points, 1.5)
         assert points == pytest.approx(2, rel=0.15)
         assert not any(len(line.get_ydata()) for line in ax.lines if line.get_marker() == "^")
