@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ __all__ = [
     "Learner",
     "exponents",
     "load",
+    "measure",
     "rehearse",
     "report",
     "summary",
@@ -90,6 +93,39 @@ def sweep_file(name: str, root: str | Path | None = None) -> Path:
     content = {"title": f"Bench of {name}", "learner": "bench", "scales": scales}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def measure(name: str, scale: str = "quick") -> pd.DataFrame:
+    """Bench a learner in this process and keep nothing, as for a class that a notebook defines.
+
+    Parameters
+    ----------
+    name : str
+        ``"package.module:Class"``; ``"__main__:Class"`` in a notebook.
+    scale : {"quick", "book", "gpu"}
+
+    Returns
+    -------
+    DataFrame
+        Rows for :func:`thresholds`, :func:`exponents` and :func:`summary`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such scale, or the learner breaks the protocol.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}. Found {scale!r}.")
+    rehearse(name)
+    given = {"entry": name, "source": "not kept"}
+    content = {**SCALES[scale], "fixed": {**SCALES[scale]["fixed"], **given}}
+    rows = []
+    for run in grids.scale_runs("bench", content, f"scale {scale}"):
+        begun = time.perf_counter()
+        found = run.config.run()
+        kept = {**asdict(run.config), "config_hash": run.hash, "seconds": time.perf_counter() - begun}
+        rows += [{**kept, **row} for row in found]
+    return pd.DataFrame(rows)
 
 
 def thresholds(table: pd.DataFrame, rng: np.random.Generator, *, accuracy: float = ACCURACY) -> pd.DataFrame:

@@ -205,7 +205,7 @@ def read_sweep(file: str | Path, root: str | Path | None = None) -> Sweep:
     if not isinstance(scales, dict) or not scales:
         raise ValueError(f"{path.name}: scales must map names to grids. Found {scales!r}.")
     runs = {
-        str(scale): _scale_runs(learner, settings, f"{path.name}, scale {scale!r}")
+        str(scale): scale_runs(learner, settings, f"{path.name}, scale {scale!r}")
         for scale, settings in scales.items()
     }
     return Sweep(path.stem, str(content.get("title", path.stem)), learner, runs, _root_of(path, root))
@@ -228,7 +228,22 @@ def _mapping(value: object, where: str, keys: tuple[str, ...]) -> dict[str, Any]
     return value
 
 
-def _scale_runs(learner: str, settings: object, where: str) -> tuple[Run, ...]:
+def scale_runs(learner: str, settings: object, where: str) -> tuple[Run, ...]:
+    """The runs of one scale, checked.
+
+    Parameters
+    ----------
+    learner : str
+    settings : dict
+        As a scale of a sweep file.
+    where : str
+        What an error begins with.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_sweep`.
+    """
     scale = _mapping(settings, where, (*_BLOCK_KEYS, "blocks"))
     common = {key: value for key, value in scale.items() if key != "blocks"}
     blocks = scale.get("blocks", [{}])

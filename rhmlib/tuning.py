@@ -193,7 +193,7 @@ class Scale:
             If the values are not allowed for one of the tasks.
         """
         fixed = {**(self.tasks.get("fixed") or {}), **values}
-        runs = grids._scale_runs(self.learner, {**self.tasks, "fixed": fixed}, self.where)
+        runs = grids.scale_runs(self.learner, {**self.tasks, "fixed": fixed}, self.where)
         return sorted(runs, key=lambda run: [getattr(run.config, seed, 0) for seed in experiments.SEEDS])
 
     def describe(self) -> dict[str, Any]:

@@ -286,6 +286,20 @@ def test_a_summary_has_a_row_a_learner():
     assert lines[:2] == ["| learner | m=3 |", "|---|---|"]
 
 
+def test_a_learner_is_benched_without_a_table(module, monkeypatch):
+    small = {"replicates": 2, "fixed": {"v": 4, "s": 2, "L": 2, "steps": 1}, "grid": {"m": [2], "n": [8, 16]}}
+    monkeypatch.setitem(bench.SCALES, "quick", small)
+    found = bench.measure(f"{module('')}:Good")
+    assert found.groupby(["n", "grammar_seed"])["level"].apply(list).tolist() == [[1, 2]] * 4
+    assert found["config_hash"].nunique() == 4
+    assert (found["seconds"] > 0).all()
+    assert list(bench.summary(found, np.random.default_rng(0)).index) == ["Good"]
+    with pytest.raises(ValueError, match=r"scale must be one of quick, book, gpu. Found 'small'"):
+        bench.measure(f"{module('')}:Good", "small")
+    with pytest.raises(ValueError, match=r"must have a method fit"):
+        bench.measure(f"{module('class It: fit = None')}:It")
+
+
 def test_budget():
     assert Budget(steps=1, v=2, s=2, L=2).steps == 1
 
