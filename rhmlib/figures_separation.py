@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from scipy.stats import gmean
 
 from rhmlib.figures import interval_bars, level_color, log_ticks
-from rhmlib.looks import LOOKS, NAMES
+from rhmlib.looks import LOOKS, NAMES, PREDICTED
 from rhmlib.staircases import MaskedStaircase
 
 
@@ -44,13 +45,26 @@ def headline(table: pd.DataFrame, *, v: int, m: int, L: int) -> Figure:
         ax.set(yscale="log", title=f"${fixed[0]} = {fixed[1]}$, $v = {v}$")
     axes[0].set(xlabel="rules a symbol, $m$", ylabel="strings, $P^*$")
     axes[1].set(xlabel="depth, $L$")
-    handles: dict[str, Artist] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    labels = [name for name in NAMES.values() if name in handles]
-    figure.legend([handles[name] for name in labels], labels, loc="outside right center", fontsize=9)
+    _grouped_legend(figure)
     return figure
+
+
+def _grouped_legend(figure: Figure) -> None:
+    """Objectives under what they predict."""
+    handles: dict[str, Artist] = {}
+    for ax in figure.axes:
+        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    entries: list[tuple[Artist, str]] = []
+    for predicted, names in PREDICTED.items():
+        shown = [NAMES[name] for name in names if NAMES[name] in handles]
+        if shown:
+            entries += [(Line2D([], [], linestyle="none"), f"Predict {predicted}:")]
+            entries += [(handles[label], label) for label in shown]
+    legend = figure.legend(*zip(*entries, strict=True), loc="outside right center", fontsize=9)
+    for text in legend.get_texts():
+        if text.get_text().endswith(":"):
+            text.set_fontweight("bold")
+            text.set_x(-28)
 
 
 def _thresholds(ax: Axes, rows: pd.DataFrame, variable: str, name: str, shift: float) -> None:

@@ -22,6 +22,12 @@ NAMES = {
     "conditional": "token ILC, neighbours cell by cell",
     "tokens_all": "token ILC",
 }
+# What each predicts: legends of many are grouped by it.
+PREDICTED: Mapping[str, tuple[str, ...]] = {
+    "latents": ("latents_all", "lifted", "slc", "data2vec", "multiscale", "stacked", "clapp"),
+    "tokens": ("mlm", "ntp", "pooled", "conditional", "tokens_all"),
+    "labels": ("supervised",),
+}
 # Colour and marker of each objective: those that predict latents are round, tokens square, labels a diamond.
 LOOKS: Mapping[str, tuple[str, str]] = {
     "latents_all": (LEARNER_COLORS["ilc"], "o"),
@@ -34,7 +40,7 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     "mlm": (LEARNER_COLORS["tokens"], "s"),
     "ntp": ("#7A7A00", "s"),
     "supervised": (LEARNER_COLORS["supervised"], "D"),
-    "pooled": ("#00695C", "<"),
+    "pooled": ("#D81B60", "<"),
     "conditional": ("#582800", ">"),
     "tokens_all": ("#B03A2E", "^"),
 }

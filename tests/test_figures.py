@@ -28,6 +28,7 @@ def test_levels_can_be_told_from_white(L):
 
 def test_no_two_objectives_look_alike():
     assert len(set(looks.LOOKS.values())) == len(looks.LOOKS) == len(looks.NAMES)
+    assert sorted(name for names in looks.PREDICTED.values() for name in names) == sorted(looks.NAMES)
     assert len({color for color, _ in looks.LOOKS.values()}) == len(looks.LOOKS)
 
 

@@ -283,7 +283,7 @@ def test_the_headline_has_a_line_an_objective_and_arrows_for_the_others():
     )
     figure = figures_separation.headline(separation.thresholds(table, rng(), n_bootstrap=50), v=8, m=3, L=4)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["data2vec", "masked tokens"]
+    assert legend == ["Predict latents:", "data2vec", "Predict tokens:", "masked tokens"]
     left, right = figure.axes
     assert left.get_yscale() == right.get_yscale() == "log"
     arrows = [line for line in left.lines if line.get_marker() == "^" and len(line.get_xdata())]
