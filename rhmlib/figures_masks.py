@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gmean
 
 from rhmlib.figures import interval_bars, level_color, log_ticks
+from rhmlib.looks import NAMES
 
 # What is hidden at the rate: its name, colour and marker.
 _MASKS = {
@@ -66,6 +67,54 @@ def split_rates(measured: pd.DataFrame, needed: pd.DataFrame, strings: float) ->
     axes[0, 0].set(ylabel="strings needed")
     axes[1, 0].set(ylabel="synonym score", ylim=(-0.2, 1.03))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), title="hidden:", loc="outside right center")
+    return figure
+
+
+def thresholds_against_theory(table: pd.DataFrame) -> Figure:
+    """Draw strings that levels took under hidden blocks against those that theory asks for.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`rhmlib.separation.block_thresholds` returns, of levels below the root, with `asked`, what
+        theory asks for in the same unit.
+
+    Returns
+    -------
+    Figure
+        A panel an objective; colour: the level. Bars: 95 % intervals over grammars. Open arrows: beyond the
+        sizes that were run. The line is where both are equal.
+    """
+    objectives = [name for name in NAMES if name in set(table["objective"])]
+    figure, axes = plt.subplots(
+        1,
+        len(objectives),
+        figsize=(4.3 * len(objectives) + 0.6, 4.2),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    top = int(table["level"].max()) + 1
+    for ax, objective in zip(axes[0], objectives, strict=True):
+        for level, part in table[table["objective"] == objective].groupby("level"):
+            color = level_color(int(level), top)
+            x = part["asked"] * 1.04 ** (int(level) - top / 2)
+            known = part["low"].notna()
+            y = part["strings"][known]
+            bars = np.maximum([y - part["low"][known], part["high"][known] - y], 0)
+            ax.errorbar(x[known], y, yerr=bars, fmt="o", color=color, capsize=2, label=f"level {level}")
+            for column, at, arrow in (("most", np.inf, "^"), ("least", 0, "v")):
+                beyond = part["strings"] == at
+                ax.plot(x[beyond], part[column][beyond], arrow, color=color, mfc="none", markersize=9)
+            loose = ~known & np.isfinite(part["strings"]) & (part["strings"] > 0)
+            ax.plot(x[loose], part["strings"][loose], "o", color=color, mfc="none")
+        ends = table["asked"].min() / 1.5, table["asked"].max() * 1.5
+        ax.plot(ends, ends, color="0.5", linestyle="--", linewidth=1)
+        ax.set(xscale="log", yscale="log", title=NAMES[objective], xlabel="asked for, $/\\,v m^3$")
+        for axis in (ax.xaxis, ax.yaxis):
+            log_ticks(axis)
+    axes[0, 0].set_ylabel("took, $P^*/\\,v m^3$")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

@@ -401,6 +401,47 @@ def _wide(part: pd.DataFrame, objective: str) -> pd.DataFrame:
     return rows.pivot_table(index="grammar_seed", columns="n", values="accuracy")
 
 
+def block_thresholds(
+    table: pd.DataFrame, rng: np.random.Generator, *, accuracy: float = 0.75, score: float = 0.5
+) -> pd.DataFrame:
+    """P* of every level, where one aligned block of s^k tokens is hidden.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `encoder_blocks` of one architecture and depth.
+    rng : numpy.random.Generator
+        Of the bootstrap.
+    accuracy : float
+        Of the root's probe.
+    score : float
+        Synonym score of the levels below the root.
+
+    Returns
+    -------
+    DataFrame
+        Columns objective, m, block (k), level, strings, low, high (NaN where there is no interval), least,
+        most (the sizes that were run), all in units of v m^3; of the longest training with the better
+        weight decay at each size. Settings with one size are left out.
+    """
+    setting = ["objective", "m", "mask_block", "n"]
+    best = longest(table[table["checkpoint"] == "best"], [*setting, "weight_decay"])
+    rows = []
+    for (objective, m, block, level), part in better_decay(best, setting).groupby([*setting[:3], "level"]):
+        if part["n"].nunique() < 2:
+            continue
+        root = level == part["L"].iloc[0]
+        metric, line = ("probe_accuracy", accuracy) if root else ("synonym_score", score)
+        [curve] = fits.curves(part, by=["m"], size="n_over_vm3", metric=metric).values()
+        found = fits.threshold(curve, line, rng)
+        if len(curve.accuracy) < _LEAST_GRAMMARS:
+            found = fits.Estimate.missing("too few grammars", found.value)
+        row = {"objective": objective, "m": m, "block": int(block), "level": level}
+        ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
+        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
+    return pd.DataFrame(rows)
+
+
 def asked_by_pooling(table: pd.DataFrame) -> pd.DataFrame:
     """Strings v m / S that pooled token ILC is asked for, an argument about scales.
 

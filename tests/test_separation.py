@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rhmlib import figures_separation, figures_tax, separation
+from rhmlib import figures_masks, figures_separation, figures_tax, separation
 from rhmlib.grammar import Grammar
 from rhmlib.staircases import MaskedStaircase
 from rhmlib.tax import causal_mask, lift
@@ -113,6 +113,53 @@ def test_clustering_and_variants_are_read():
     assert len(separation.deepest("latent", pd.concat([latent, soft]))) == 6
     with pytest.raises(ValueError, match=r"name must be one of token_ilc, .* Found 'tokens'"):
         separation.deepest("tokens", latent)
+
+
+def blocks_table(taken):
+    """Rows of `encoder_blocks` where a level is known from about taken(k, level) v m^3 strings."""
+    rows = []
+    for objective in ("mlm", "data2vec"):
+        for block in (0, 1):
+            for size in (1, 2, 4, 8):
+                for seed in range(4):
+                    for steps, worse in ((10, 0.5), (20, 1)):
+                        for level in (1, 2):
+                            share = worse * size / taken(block, level) / (1 + 0.03 * seed)
+                            rows.append(
+                                {"objective": objective, "v": 8, "m": 2, "L": 2, "mask_block": float(block),
+                                 "n": 64 * size, "n_over_vm3": size, "grammar_seed": seed, "steps": steps,
+                                 "weight_decay": 1.0, "checkpoint": "best", "level": level,
+                                 "synonym_score": share**4 / (share**4 + 1) if level < 2 else np.nan,
+                                 "probe_accuracy": share**4 / (share**4 + 1 / 3)}
+                            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_blocks_have_thresholds_of_every_level():
+    table = blocks_table(lambda block, level: {(0, 1): 1.5, (0, 2): 3, (1, 1): 6, (1, 2): 99}[block, level])
+    found = separation.block_thresholds(table, rng()).set_index(["objective", "block", "level"])
+    assert len(found) == 8
+    assert found["strings"].loc["mlm", 0].tolist() == pytest.approx([1.5, 3], rel=0.15)
+    assert found["strings"].loc["mlm", 1].tolist() == [pytest.approx(6, rel=0.15), np.inf]
+    assert (found["low"].loc["mlm", 0] < found["strings"].loc["mlm", 0]).all()
+    assert np.isnan(found["low"].loc["mlm", 1, 2])
+    assert found[["least", "most"]].drop_duplicates().to_numpy().tolist() == [[1, 8]]
+    one = table[(table["mask_block"] == 0) | (table["n_over_vm3"] == 4)]
+    assert set(separation.block_thresholds(one, rng())["block"]) == {0}
+    two = table[table["grammar_seed"] < 2]
+    assert separation.block_thresholds(two, rng())["low"].isna().all()
+
+    below = found.reset_index().query("level < 2").assign(asked=2.0)
+    figure = figures_masks.thresholds_against_theory(below)
+    assert [ax.get_title() for ax in figure.axes] == ["data2vec", "masked tokens"]
+    for ax in figure.axes:
+        (points,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 2]
+        assert points.get_ydata() == pytest.approx([1.5, 6], rel=0.15)
+    never = found.reset_index().query("block == 1 and level == 2").assign(level=1, asked=2.0)
+    figure = figures_masks.thresholds_against_theory(never)
+    for ax in figure.axes:
+        (arrow,) = [line for line in ax.lines if line.get_marker() == "^" and len(line.get_xdata())]
+        assert arrow.get_ydata().tolist() == [8]
 
 
 def test_pooled_tokens_are_read_beside_what_is_asked_of_them():
