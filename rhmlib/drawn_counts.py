@@ -4,8 +4,9 @@ With the levels below given, the deepest level under the root is learnt from two
 root's first child against targets below its second child, and the other way round. Their law needs
 no strings. How often each pair of tuples stands under the root is multinomial; given that, what is below
 one tuple does not depend on what is below the other, and the strings in which a node carries a
-symbol are dealt to that symbol's m rules by a multinomial again, from the top down to the leaves. So n
-strings cost what one costs, and trees come into reach whose latents take 10**8 strings to find.
+symbol are dealt to that symbol's m rules by a multinomial again, from the top down to the leaves. So it
+does not matter how many strings there are, or hardly (see the class), and trees come into reach whose
+latents take 10**8 strings to find.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhmlib.grammar import Grammar
-from rhmlib.ilc import _tuple_codes
 from rhmlib.metrics import hungarian_accuracy
 from rhmlib.sampling import Sample, _check_count, _check_rng
 from rhmlib.token_ilc import (
@@ -121,8 +121,9 @@ class DrawnTokenILC:
     Notes
     -----
     The same learner as :class:`rhmlib.token_ilc.TokenILC` with true inputs, and in law the same result.
-    O(2**L v**2 m**2) time whatever n is; for "conditional" O(min(n, v m**(L+1))), and a v-th of that in
-    memory.
+    O(2**L v**3 m**2) time whatever n is. "conditional" has a cell for each way through the rules: at most
+    min(n, v m**(L+1)) of them are drawn, O(v**3 m**(L+1)) operations go into products of contexts, and a v-th
+    of the cells times v m tuples is in memory.
 
     Examples
     --------
@@ -154,7 +155,7 @@ class DrawnTokenILC:
         _check_rng(rng)
         level = grammar.L - 2
         table = draw_pairs(grammar, n, rng)
-        codes = _tuple_codes(grammar.rules[level].reshape(-1, 2), grammar.v, 2)[:, 0]
+        codes = grammar.tuple_code(grammar.rules[level].reshape(-1, 2))
         counter = _Counts(grammar.v, 2, level, self.targets)
         tables = [table] if self.targets == "tokens_one" else [table, table.T]
         seen = np.any([each.any(axis=1) for each in tables], axis=0)

@@ -71,7 +71,8 @@ class DrawnCountsExperiment:
         """
         grammar = Grammar.random(v=self.v, m=self.m, s=self.s, L=self.L, seed=self.grammar_seed)
         learner = DrawnTokenILC(targets=self.targets, n_init=self.n_init, random_state=self.model_seed)
-        learner.fit(grammar, self.n, np.random.default_rng(self.data_seed))
+        # A generator made of one number would repeat the grammar's where the seeds are equal.
+        learner.fit(grammar, self.n, np.random.default_rng([self.data_seed, 2]))
         test = grammar.sample(self.n_test, np.random.default_rng([self.data_seed, 1]))
         top = self.L - 1
         return [

@@ -64,7 +64,6 @@ def _grouped_legend(figure: Figure) -> None:
     for text in legend.get_texts():
         if text.get_text().endswith(":"):
             text.set_fontweight("bold")
-            text.set_x(-28)
 
 
 def _thresholds(ax: Axes, rows: pd.DataFrame, variable: str, name: str, shift: float) -> None:

@@ -52,7 +52,8 @@ def thresholds_against_depth(
             unit = float(measured["v"].iloc[0]) * float(m) ** 3
             ax.plot([], [], marker, color=color, label=NAMES[objective])
             known = here[here["low"].notna()]
-            for kind, part in known.groupby("drawn"):
+            by_counts = known["drawn"] if "drawn" in known else np.zeros(len(known), dtype=bool)
+            for kind, part in known.groupby(by_counts):
                 bars = np.abs(part[["low", "high"]].sub(part["strings"], axis=0)).T / unit
                 fill = "white" if kind else color
                 ax.errorbar(

@@ -45,6 +45,34 @@ def test_products_of_contexts_have_the_law_of_strings(targets):
         assert np.mean(z**2) < 2
 
 
+@pytest.mark.parametrize(("L", "targets"), [(2, "tokens_all"), (3, "latents_all")])
+def test_both_halves_of_a_string_are_counted_together(L, targets):
+    """Contexts of tuples of the first half go with those of the second half as they do in strings."""
+    grammar = Grammar.random(v=3, m=2, s=2, L=L, seed=2)
+    products = []
+    for of_strings in (True, False):
+        found = []
+        for seed in range(500):
+            rng = np.random.default_rng([seed, of_strings])
+            if of_strings:
+                learner = TokenILC(targets=targets, n_init=1, random_state=0).fit(grammar.sample(60, rng))
+                found.append(learner.contexts_[-1])
+            else:
+                drawn = DrawnTokenILC(targets=targets, n_init=1, random_state=0)
+                found.append(drawn.fit(grammar, 60, rng).points_)
+        every = np.array([x for x in found if len(x) == grammar.v * grammar.m])  # nearly all
+        assert len(every) > 490
+        off = every - every.mean(axis=0)
+        half = off.shape[2] // 2
+        products.append(np.einsum("nik,njl->nijkl", off[..., :half], off[..., half:]).reshape(len(off), -1))
+    error = np.sqrt(sum(x.var(axis=0) / len(x) for x in products))
+    used = error > 0
+    z = (products[0].mean(axis=0) - products[1].mean(axis=0))[used] / error[used]
+    assert np.mean(z**2) < 1.5
+    # Were they drawn apart, it would show.
+    assert np.mean((products[0].mean(axis=0)[used] / error[used]) ** 2) > 3
+
+
 @pytest.mark.parametrize("targets", TARGETS)
 def test_distances_of_many_strings_are_the_exact_ones(targets):
     grammar = Grammar.random(v=6, m=3, s=2, L=4, seed=1)
