@@ -22,7 +22,9 @@ _LEAST_GRAMMARS = 3
 _COLUMNS = [*KEYS, "n", "grammar_seed", "accuracy", "strings_seen", "seconds"]
 
 
-def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFrame:
+def deepest(
+    name: str, table: pd.DataFrame, inputs: str = "true", *, equal_steps: bool = True
+) -> pd.DataFrame:
     """The runs of one table by how well they know the deepest latent that they can, one row a run.
 
     Parameters
@@ -33,6 +35,9 @@ def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFram
         As :func:`rhmlib.results.read` returns.
     inputs : {"true", "recovered"}
         Of `token_ilc`: whether the levels below were given, or found by the learner.
+    equal_steps : bool, default=True
+        Of `encoder`: of data2vec and masked tokens take the longest training that both had at a number of
+        strings; else the longest of each.
 
     Returns
     -------
@@ -52,6 +57,8 @@ def deepest(name: str, table: pd.DataFrame, inputs: str = "true") -> pd.DataFram
         raise ValueError(f'inputs must be "true" or "recovered". Found inputs={inputs!r}.')
     if name == "token_ilc":
         table = with_inputs(table, inputs)
+    if name == "encoder":
+        return _encoder(table, equal_steps)[_COLUMNS].reset_index(drop=True)
     return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
 
 
@@ -82,19 +89,21 @@ def _slc(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _encoder(table: pd.DataFrame) -> pd.DataFrame:
-    best = _trained(table)
+def _encoder(table: pd.DataFrame, equal_steps: bool = True) -> pd.DataFrame:
+    best = _trained(table, equal_steps)
     best = best[best["level"] == best["L"]]
     return best.assign(accuracy=best["probe_accuracy"])
 
 
-def _trained(table: pd.DataFrame) -> pd.DataFrame:
+def _trained(table: pd.DataFrame, equal_steps: bool = True) -> pd.DataFrame:
     """The best checkpoints of tree encoders: of each decay the longest training, then the better decay.
 
-    Data2vec and masked tokens, whose ratio is taken, have equally long ones at each number of strings.
+    Data2vec and masked tokens, whose ratio is taken, have equally long ones at each number of strings, unless
+    that is not asked for.
     """
     rows = table[(table["architecture"] == "tree") & table["mask_block"].isna() & table["n"].notna()]
-    best = in_step(rows[rows["checkpoint"] == "best"], ["v", "m", "L", "n"], PAIR)
+    best = rows[rows["checkpoint"] == "best"]
+    best = in_step(best, ["v", "m", "L", "n"], PAIR) if equal_steps else best
     return better_decay(longest(best, [*KEYS, "n", "weight_decay"]), [*KEYS, "n"])
 
 

@@ -82,6 +82,17 @@ def test_blocks_other_architectures_and_shorter_trainings_are_left_out():
     assert found["accuracy"].max() == pytest.approx(0.35)
 
 
+def test_trainings_are_of_one_length_or_each_of_its_own():
+    tokens = pd.concat([encoder_table(), encoder_table(steps=20).assign(probe_accuracy=0.9)])
+    both = pd.concat([tokens, encoder_table(objective="data2vec")])
+    best = {
+        equal: separation.deepest("encoder", both, equal_steps=equal).groupby("objective")["accuracy"].max()
+        for equal in (True, False)
+    }
+    assert best[True].tolist() == pytest.approx([0.7, 0.7])
+    assert best[False].tolist() == pytest.approx([0.7, 0.9])
+
+
 def test_replicas_of_slc_are_grammars_of_their_own_and_share_the_time():
     rows = [
         {"config_hash": "a", "level": level, "checkpoint": checkpoint, "L": 3, "v": 8, "m": 2, "n": 10,
