@@ -77,13 +77,14 @@ def thresholds_against_theory(table: pd.DataFrame) -> Figure:
     ----------
     table : DataFrame
         As :func:`rhmlib.separation.block_thresholds` returns, of levels below the root, with `asked`, what
-        theory asks for in the same unit.
+        theory asks for in the same unit, and `least_asked`, what it would if all targets of a block told
+        something new.
 
     Returns
     -------
     Figure
-        A panel an objective; colour: the level. Bars: 95 % intervals over grammars. Open arrows: beyond the
-        sizes that were run. The line is where both are equal.
+        A panel an objective; colour: the level; at `asked`, with a line to `least_asked`. Bars: 95 %
+        intervals over grammars. Open arrows: beyond the sizes that were run. Dashed: where both are equal.
     """
     objectives = [name for name in NAMES if name in set(table["objective"])]
     figure, axes = plt.subplots(
@@ -98,7 +99,8 @@ def thresholds_against_theory(table: pd.DataFrame) -> Figure:
     for ax, objective in zip(axes[0], objectives, strict=True):
         for level, part in table[table["objective"] == objective].groupby("level"):
             color = level_color(int(level), top)
-            x = part["asked"] * 1.04 ** (int(level) - top / 2)
+            aside = 1.04 ** (int(level) - top / 2)  # levels ask for the same at times
+            x = part["asked"] * aside
             known = part["low"].notna()
             y = part["strings"][known]
             bars = np.maximum([y - part["low"][known], part["high"][known] - y], 0)
@@ -106,9 +108,11 @@ def thresholds_against_theory(table: pd.DataFrame) -> Figure:
             for column, at, arrow in (("most", np.inf, "^"), ("least", 0, "v")):
                 beyond = part["strings"] == at
                 ax.plot(x[beyond], part[column][beyond], arrow, color=color, mfc="none", markersize=9)
+            there = part["strings"].clip(part["least"], part["most"])
+            ax.hlines(there, part["least_asked"] * aside, x, color=color, linewidth=1, alpha=0.6)
             loose = ~known & np.isfinite(part["strings"]) & (part["strings"] > 0)
             ax.plot(x[loose], part["strings"][loose], "o", color=color, mfc="none")
-        ends = table["asked"].min() / 1.5, table["asked"].max() * 1.5
+        ends = table["least_asked"].min() / 1.5, table["asked"].max() * 1.5
         ax.plot(ends, ends, color="0.5", linestyle="--", linewidth=1)
         ax.set(xscale="log", yscale="log", title=NAMES[objective], xlabel="asked for, $/\\,v m^3$")
         for axis in (ax.xaxis, ax.yaxis):

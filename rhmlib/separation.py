@@ -448,7 +448,8 @@ def block_thresholds(
         row = {"objective": objective, "m": m, "block": int(block), "level": level}
         ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
         rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
-    return pd.DataFrame(rows)
+    columns = ["objective", "m", "block", "level", "strings", "low", "high", "least", "most"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def asked_by_pooling(table: pd.DataFrame) -> pd.DataFrame:

@@ -160,13 +160,13 @@ def test_blocks_have_thresholds_of_every_level():
     two = table[table["grammar_seed"] < 2]
     assert separation.block_thresholds(two, rng())["low"].isna().all()
 
-    below = found.reset_index().query("level < 2").assign(asked=2.0)
+    below = found.reset_index().query("level < 2").assign(asked=2.0, least_asked=1.0)
     figure = figures_masks.thresholds_against_theory(below)
     assert [ax.get_title() for ax in figure.axes] == ["data2vec", "masked tokens"]
     for ax in figure.axes:
         (points,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 2]
         assert points.get_ydata() == pytest.approx([1.5, 6], rel=0.15)
-    never = found.reset_index().query("block == 1 and level == 2").assign(level=1, asked=2.0)
+    never = found.reset_index().query("block == 1 and level == 2").assign(level=1, asked=2.0, least_asked=1.0)
     figure = figures_masks.thresholds_against_theory(never)
     for ax in figure.axes:
         (arrow,) = [line for line in ax.lines if line.get_marker() == "^" and len(line.get_xdata())]
