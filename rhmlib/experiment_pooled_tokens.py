@@ -69,7 +69,8 @@ class PooledTokensExperiment:
             `n_test` test strings.
         """
         grammar = Grammar.random(v=self.v, m=self.m, s=self.s, L=self.L, seed=self.grammar_seed)
-        rng = np.random.default_rng(self.data_seed)
+        # A generator made of one number would repeat the grammar's where the seeds are equal.
+        rng = np.random.default_rng([self.data_seed, 3])
         learner = PooledTokenILC(n_init=self.n_init, random_state=self.model_seed)
         learner.fit(grammar.sample(self.n, rng))
         test = grammar.sample(self.n_test, np.random.default_rng([self.data_seed, 1]))

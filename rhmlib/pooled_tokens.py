@@ -18,14 +18,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from rhmlib import exact
 from rhmlib.grammar import Grammar
-from rhmlib.ilc import _Parser, _tuple_codes
+from rhmlib.ilc import _tuple_codes
 from rhmlib.metrics import hungarian_accuracy
 from rhmlib.sampling import Sample, _check_count
-from rhmlib.token_ilc import isometric
+from rhmlib.token_ilc import TokenILC
 
 Floats = NDArray[np.float64]
 Codes = NDArray[Any]
@@ -187,11 +186,8 @@ class PooledTokenILC:
             total = np.bincount(at, minlength=len(table))
             parts.append(table.reshape(len(table), -1) / np.maximum(1, total)[:, None])
         self.contexts_ = np.hstack(parts)
-        points = isometric(self.contexts_)
-        k = min(v, len(np.unique(points.round(6), axis=0)))
-        means = KMeans(n_clusters=k, n_init=self.n_init, random_state=self.random_state).fit(points)
-        distance = np.linalg.norm(means.cluster_centers_ - points.mean(axis=0), axis=1)
-        self._parser = _Parser(v, s, self.tuples_, means.labels_, int(distance.argmin()))
+        clusterer = TokenILC(n_init=self.n_init, random_state=self.random_state)
+        self._parser = clusterer._cluster(grammar, self.tuples_, self.contexts_)
         return self
 
     def _subtrees(self, sample: Sample, q: int) -> list[Codes]:
