@@ -135,6 +135,8 @@ def build(
         return index
     pages = toc_pages(project)
     plans = _plans(work, pages)
+    named = sorted({path for todo in plans.values() for path in todo.fingerprint.files})
+    sources = _inputs(work, named, executed=False)
     outcomes = _outcomes(project, list(plans.values()), force, jobs or joblib.cpu_count(), progress)
     for name, outcome in zip(plans, outcomes, strict=True):
         took = f" ({outcome.seconds:.1f} s)" if outcome.seconds else ""
@@ -145,8 +147,11 @@ def build(
     anew = force or removed or before.get("navigation") != navigation
     say(f"Sphinx: {'all' if anew else 'what changed of'} {len(pages)} pages")
     _sphinx(work, anew)
-    named = sorted({path for todo in plans.values() for path in todo.fingerprint.files})
-    _write_stamp(work, {"inputs": _inputs(work, named), "named": named, "navigation": navigation})
+    inputs: str | None = _inputs(work, named)
+    if _inputs(work, named, executed=False) != sources:
+        say("Files were changed during the build: build again to take them in.")
+        inputs = None
+    _write_stamp(work, {"inputs": inputs, "named": named, "navigation": navigation})
     return index
 
 
@@ -366,14 +371,14 @@ def _sphinx(work: Build, anew: bool) -> None:
 # ---------------------------------------------------------------- has anything changed?
 
 
-def _inputs(work: Build, named: Iterable[str]) -> str:
+def _inputs(work: Build, named: Iterable[str], *, executed: bool = True) -> str:
     """Hash of every file that a build reads, and of the programs that make it.
 
-    `named` are the files that code cells name.
+    `named` are the files that code cells name; `executed` notebooks are made by the build itself.
     """
     root = work.project.root
     tops = [root / name for name in ("_toc.yml", "_config.yml", *named)]
-    folders = [work.project.book, root / "params", root / "results", work.executed]
+    folders = [work.project.book, root / "params", root / "results", *([work.executed] if executed else [])]
     files = [path for folder in folders for path in folder.rglob("*")] + list(
         Path(__file__).parent.glob("*.py")
     )

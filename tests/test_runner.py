@@ -429,6 +429,25 @@ def test_a_build_and_the_next(project, fake_kernel, fake_sphinx):
     assert fake_kernel == ["tiny"]
 
 
+def test_what_changes_during_a_build_is_taken_in_by_the_next(project, fake_kernel, fake_sphinx, monkeypatch):
+    edits = []
+
+    def edit_once(work, plans):
+        if not edits:
+            edits.append((project.book / "intro.md").write_text("# Edited meanwhile\n"))
+        return stage(work, plans)
+
+    stage = builder._stage
+    monkeypatch.setattr(builder, "_stage", edit_once)
+    (project.book / "intro.md").write_text("# Intro\n")
+    _, lines = build(project)
+    assert lines[-1] == "Files were changed during the build: build again to take them in."
+    _, lines = build(project)
+    assert "Nothing changed" not in lines[0]
+    _, lines = build(project)
+    assert lines == ["Nothing changed since the last build at scale 'book'."]
+
+
 def test_several_chapters_are_executed_at_a_time(project, fake_sphinx, kernels):
     (project.book / "other.md").write_text(page("print(m)"))
     (project.book / "third.md").write_text(page("1 / 0"))
