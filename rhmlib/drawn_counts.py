@@ -24,9 +24,9 @@ from rhmlib.token_ilc import (
     CONDITIONAL,
     TokenILC,
     TokenTargets,
-    _Counts,
     check_targets,
     isometric,
+    mean_targets,
     target_level,
 )
 
@@ -98,6 +98,26 @@ def draw_below(
     ]
 
 
+def residuals(counts: Ints, starts: Ints, sizes: Ints) -> NDArray[np.float64]:
+    """Counts of cells minus what their visible rest leaves to expect.
+
+    Parameters
+    ----------
+    counts : array of int64, shape (D, K)
+        Of D tuples with K cells (visible rest, target), cells of one rest side by side.
+    starts, sizes : arrays of int64, shape (R,)
+        The first cell of each rest, and how many cells it has.
+
+    Returns
+    -------
+    array of float64, shape (D, K)
+    """
+    seen = counts.sum(axis=0)
+    law = seen / np.maximum(1, np.repeat(np.add.reduceat(seen, starts), sizes))
+    expected = np.repeat(np.add.reduceat(counts, starts, axis=1), sizes, axis=1) * law
+    return np.asarray(counts - expected)
+
+
 class DrawnTokenILC:
     """Token ILC of level L-1 from counts of n strings that are drawn and never written.
 
@@ -121,9 +141,9 @@ class DrawnTokenILC:
     Notes
     -----
     The same learner as :class:`rhmlib.token_ilc.TokenILC` with true inputs, and in law the same result.
-    O(2**L v**3 m**2) time whatever n is. "conditional" has a cell for each way through the rules: at most
-    min(n, v m**(L+1)) of them are drawn, O(v**3 m**(L+1)) operations go into products of contexts, and a v-th
-    of the cells times v m tuples is in memory.
+    O(2**L v**3 m**2) time whatever n is. "conditional" has a cell for each way through the rules:
+    O(v**2 m**L) counts are drawn, O(v**3 m**(L+1)) operations go into products of contexts, and a v-th of the
+    counts is in memory.
 
     Examples
     --------
@@ -153,70 +173,50 @@ class DrawnTokenILC:
         check_counted(grammar.s, grammar.L)
         _check_count("n", n)
         _check_rng(rng)
-        level = grammar.L - 2
+        codes = grammar.tuple_code(grammar.rules[grammar.L - 2].reshape(-1, 2))
         table = draw_pairs(grammar, n, rng)
-        codes = grammar.tuple_code(grammar.rules[level].reshape(-1, 2))
-        counter = _Counts(grammar.v, 2, level, self.targets)
         tables = [table] if self.targets == "tokens_one" else [table, table.T]
-        seen = np.any([each.any(axis=1) for each in tables], axis=0)
-        self.tuples_ = np.sort(codes[seen])
-        self.points_ = np.hstack(
-            [part for each in tables for part in self._parts(grammar, each, codes, counter, rng)]
-        )
+        seen = np.flatnonzero(np.any([each.any(axis=1) for each in tables], axis=0))
+        seen = seen[np.argsort(codes[seen])]
+        self.tuples_ = codes[seen]
+        parts = self._cells if self.targets in CONDITIONAL else self._targets
+        self.points_ = np.hstack([part[seen] for each in tables for part in parts(grammar, each, rng)])
         clusterer = TokenILC(targets=self.targets, n_init=self.n_init, random_state=self.random_state)
         self._parser = clusterer._cluster(grammar, self.tuples_, self.points_)
         return self
 
-    def _parts(
-        self, grammar: Grammar, table: Ints, codes: Ints, counter: _Counts, rng: np.random.Generator
-    ) -> Iterator[NDArray[np.float64]]:
-        """Contexts from the counts of pairs of tuples, column after column."""
-        if self.targets not in CONDITIONAL:
-            for keys, counts in self._targets(grammar, table, codes, counter.cells, rng):
-                yield counter._means(self.tuples_, keys, counts)
-            return
-        order = np.argsort(codes)
-        total = table.sum(axis=1)[order]
-        total = total[np.isin(codes[order], self.tuples_)]
-        for keys, counts in self._cells(grammar, table, codes, rng):
-            part = counter._residuals(self.tuples_, keys, counts).toarray()
-            seen = np.bincount(
-                np.searchsorted(self.tuples_, keys // counter.cells), weights=counts, minlength=len(total)
-            )
-            yield isometric(part * (seen / np.maximum(1, total))[:, None])
-
     def _targets(
-        self, grammar: Grammar, table: Ints, codes: Ints, cells: int, rng: np.random.Generator
-    ) -> Iterator[tuple[Ints, Ints]]:
-        """Keys (tuple, target) and their counts, target by target."""
-        level, bottom = grammar.L - 2, target_level(self.targets, grammar.L - 2)
+        self, grammar: Grammar, table: Ints, rng: np.random.Generator
+    ) -> Iterator[NDArray[np.float64]]:
+        """Contexts of tuples from how often each stands beside each cousin, target by target."""
+        level = grammar.L - 2
         children = grammar.rules[level].reshape(-1, 2)
         one = self.targets == "tokens_one"
         for symbols in children.T[:1] if one else children.T:
             counts = table @ np.eye(grammar.v, dtype=np.int64)[symbols]
-            below = draw_below(grammar, counts, level, bottom, rng)
-            for found in below[:1] if one else below:
-                row, target = np.nonzero(found)
-                yield codes[row] * cells + target, found[row, target]
+            below = draw_below(grammar, counts, level, target_level(self.targets, level), rng)
+            yield from map(mean_targets, below[:1] if one else below)
 
     def _cells(
-        self, grammar: Grammar, table: Ints, codes: Ints, rng: np.random.Generator
-    ) -> Iterator[tuple[Ints, Ints]]:
-        """Keys (tuple, visible rest, target) and their counts, by the first symbol of the rest."""
+        self, grammar: Grammar, table: Ints, rng: np.random.Generator
+    ) -> Iterator[NDArray[np.float64]]:
+        """Isometric coordinates of contexts, for each first symbol of the visible rest by itself."""
         v, m, level = grammar.v, grammar.m, grammar.L - 2
         children = grammar.rules[level].reshape(-1, 2).astype(np.int64)
+        total = np.maximum(1, table.sum(axis=1, keepdims=True))
         for sibling in range(v):
-            row, column = np.nonzero(table * (children[:, 1] == sibling))
-            if not len(row):
+            columns = np.flatnonzero(children[:, 1] == sibling)
+            counts, node, rest = table[:, columns], children[columns, 0], np.zeros_like(columns)
+            if not counts.any():
                 continue
-            counts, key, node = table[row, column], codes[row] * v + sibling, children[column, 0]
             for below in range(level - 1, target_level(self.targets, level) - 1, -1):
-                drawn = rng.multinomial(counts, np.full(m, 1 / m))
-                at, rule = np.nonzero(drawn)
-                counts = drawn[at, rule]
-                pair = grammar.rules[below][node[at], rule].astype(np.int64)
-                key, node = key[at] * v + pair[:, 1], pair[:, 0]
-            yield key * v + node, counts
+                counts = rng.multinomial(counts, np.full(m, 1 / m)).reshape(len(table), -1)
+                pairs = grammar.rules[below][node].reshape(-1, 2).astype(np.int64)
+                rest, node = np.repeat(rest, m) * v + pairs[:, 1], pairs[:, 0]
+            # Rest and target together tell all rules in between, so that every column is a cell of its own.
+            order = np.argsort(rest)
+            _, starts, sizes = np.unique(rest[order], return_index=True, return_counts=True)
+            yield isometric(residuals(counts[:, order], starts, sizes) / total)
 
     def transform(self, sample: Sample) -> NDArray[Any]:
         """Decode the true codes of level L-2 into level L-1, shape (n, 2)."""

@@ -165,12 +165,9 @@ class _Counts:
     def _means(
         self, tuples: NDArray[np.int64], keys: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Mean one-hot target; the mean over all tuples where one was never seen in this block."""
         table = np.zeros((len(tuples), self.v), dtype=np.int64)
         table[np.searchsorted(tuples, keys // self.cells), keys % self.cells] = counts
-        total = table.sum(axis=1, keepdims=True)
-        mean = table.sum(axis=0) / max(1, total.sum())
-        return np.where(total > 0, table / np.maximum(1, total), mean)
+        return mean_targets(table)
 
     def _residuals(
         self, tuples: NDArray[np.int64], keys: NDArray[np.int64], counts: NDArray[np.int64]
@@ -192,6 +189,23 @@ class _Counts:
         among = sparse.csr_array((np.ones(len(cells)), (columns, rest)), shape=(len(cells), rest.max() + 1))
         given_rest = sparse.csr_array((law, (rest, columns)), shape=among.shape[::-1])
         return (joint - (joint @ among) @ given_rest).tocsr()
+
+
+def mean_targets(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean one-hot target of each tuple; the mean over all tuples where one was never seen.
+
+    Parameters
+    ----------
+    counts : array of int64, shape (D, v)
+        Of each tuple with each target.
+
+    Returns
+    -------
+    array of float64, shape (D, v)
+    """
+    total = counts.sum(axis=1, keepdims=True)
+    mean = counts.sum(axis=0) / max(1, total.sum())
+    return np.where(total > 0, counts / np.maximum(1, total), mean)
 
 
 def isometric(contexts: Any) -> NDArray[np.float64]:
