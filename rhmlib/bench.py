@@ -83,16 +83,20 @@ def sweep_file(name: str, root: str | Path | None = None) -> Path:
         A file for :func:`rhmlib.sweeps.sweep`; the table has its name, ``bench_CLASS``.
     """
     rehearse(name)
-    given = {"entry": name, "source": experiments.code_hash(name)}
-    scales = {}
-    for scale, content in SCALES.items():
-        scales[scale] = {**content, "fixed": {**content["fixed"], **given}}
+    source = experiments.code_hash(name)
+    scales = {scale: _scale(scale, name, source) for scale in SCALES}
     word = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.partition(":")[2]).lower()
     path = grids.find_root(root) / "_build" / "bench" / f"bench_{word}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"title": f"Bench of {name}", "learner": "bench", "scales": scales}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def _scale(scale: str, name: str, source: str) -> dict[str, Any]:
+    """A scale of a sweep file, for one learner."""
+    content = SCALES[scale]
+    return {**content, "fixed": {**content["fixed"], "entry": name, "source": source}}
 
 
 def measure(name: str, scale: str = "quick") -> pd.DataFrame:
@@ -117,10 +121,8 @@ def measure(name: str, scale: str = "quick") -> pd.DataFrame:
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}. Found {scale!r}.")
     rehearse(name)
-    given = {"entry": name, "source": "not kept"}
-    content = {**SCALES[scale], "fixed": {**SCALES[scale]["fixed"], **given}}
     rows = []
-    for run in grids.scale_runs("bench", content, f"scale {scale}"):
+    for run in grids.scale_runs("bench", _scale(scale, name, "not kept"), f"scale {scale}"):
         begun = time.perf_counter()
         found = run.config.run()
         kept = {**asdict(run.config), "config_hash": run.hash, "seconds": time.perf_counter() - begun}

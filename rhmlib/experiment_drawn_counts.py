@@ -57,7 +57,7 @@ class DrawnCountsExperiment:
         """Symbols of the test strings, and counts."""
         counted = 2.0**self.L * (self.v * self.m) ** 2
         if self.targets == "conditional":
-            counted = 100.0 * min(self.n, self.v * self.m ** (self.L + 1))
+            counted = 50.0 * self.v**2 * self.m**self.L
         return self.n_test * 2.0**self.L + counted + 1e7
 
     def run(self) -> list[dict[str, Any]]:

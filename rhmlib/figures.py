@@ -350,6 +350,43 @@ def thresholds(
     ax.legend(fontsize=9)
 
 
+def known_and_beyond(
+    ax: Axes, x: pd.Series, table: pd.DataFrame, *, color: Any, marker: str, label: str, **line: Any
+) -> None:
+    """Draw thresholds: those that are known with bars, and as arrows those beyond the sizes that were run.
+
+    Parameters
+    ----------
+    ax : Axes
+    x : Series
+        Where, on the index of `table`.
+    table : DataFrame
+        As :func:`rhmlib.separation.thresholds` returns: strings, low, high, least, most. Points without an
+        interval are left open.
+    color, marker, label
+        `label` is of the known ones, or of the others where none is.
+    **line
+        Of the line through known points, for :meth:`matplotlib.axes.Axes.errorbar`.
+    """
+    strings, known = table["strings"], table["low"].notna()
+    if known.any():
+        y = strings[known]
+        bars = np.maximum([y - table["low"][known], table["high"][known] - y], 0)
+        ax.errorbar(x[known], y, yerr=bars, color=color, marker=marker, capsize=2, label=label, **line)
+    loose = ~known & np.isfinite(strings) & (strings > 0)
+    open_points = {
+        "most": (strings == np.inf, "^", 9),
+        "least": (strings == 0, "v", 9),
+        "strings": (loose, marker, None),
+    }
+    for column, (there, shape, size) in open_points.items():
+        if there.any():
+            ax.plot(
+                x[there], table[column][there], shape, color=color, markerfacecolor="none", markersize=size,
+                label=None if known.any() else label,
+            )  # fmt: skip
+
+
 def depth_thresholds(
     by_depth: Mapping[str, Mapping[Any, Curve]], accuracy: float, ax: Axes, *, rng: np.random.Generator
 ) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from rhmlib.figures import interval_bars, level_color, log_ticks
+from rhmlib.figures import interval_bars, known_and_beyond, level_color, log_ticks
 from rhmlib.looks import NAMES
 
 # What is hidden at the rate: its name, colour and marker.
@@ -101,17 +101,9 @@ def thresholds_against_theory(table: pd.DataFrame) -> Figure:
             color = level_color(int(level), top)
             aside = 1.04 ** (int(level) - top / 2)  # levels ask for the same at times
             x = part["asked"] * aside
-            known = part["low"].notna()
-            y = part["strings"][known]
-            bars = np.maximum([y - part["low"][known], part["high"][known] - y], 0)
-            ax.errorbar(x[known], y, yerr=bars, fmt="o", color=color, capsize=2, label=f"level {level}")
-            for column, at, arrow in (("most", np.inf, "^"), ("least", 0, "v")):
-                beyond = part["strings"] == at
-                ax.plot(x[beyond], part[column][beyond], arrow, color=color, mfc="none", markersize=9)
+            known_and_beyond(ax, x, part, color=color, marker="o", label=f"level {level}", linestyle="none")
             there = part["strings"].clip(part["least"], part["most"])
             ax.hlines(there, part["least_asked"] * aside, x, color=color, linewidth=1, alpha=0.6)
-            loose = ~known & np.isfinite(part["strings"]) & (part["strings"] > 0)
-            ax.plot(x[loose], part["strings"][loose], "o", color=color, mfc="none")
         ends = table["least_asked"].min() / 1.5, table["asked"].max() * 1.5
         ax.plot(ends, ends, color="0.5", linestyle="--", linewidth=1)
         ax.set(xscale="log", yscale="log", title=NAMES[objective], xlabel="asked for, $/\\,v m^3$")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from scipy.stats import gmean
 
-from rhmlib.figures import interval_bars, level_color, log_ticks
+from rhmlib.figures import interval_bars, known_and_beyond, level_color, log_ticks
 from rhmlib.looks import LOOKS, NAMES, PREDICTED
 from rhmlib.staircases import MaskedStaircase
 
@@ -40,7 +40,11 @@ def headline(table: pd.DataFrame, *, v: int, m: int, L: int) -> Figure:
         names = [name for name in NAMES if name in set(part["objective"])]
         for place, name in enumerate(names):
             rows = part[part["objective"] == name].sort_values(variable)
-            _thresholds(ax, rows, variable, name, shift=(place / max(1, len(names) - 1) - 0.5))
+            # Aside a little, so that none hides another.
+            shift = place / max(1, len(names) - 1) - 0.5
+            x = rows[variable] * np.exp(0.05 * shift) if variable == "m" else rows[variable] + 0.16 * shift
+            color, marker = LOOKS[name]
+            known_and_beyond(ax, x, rows, color=color, marker=marker, label=NAMES[name], linewidth=1.3)
         _laws(ax, part, variable, v, m, L)
         ax.set(yscale="log", title=f"${fixed[0]} = {fixed[1]}$, $v = {v}$")
     axes[0].set(xlabel="rules a symbol, $m$", ylabel="strings, $P^*$")
@@ -55,39 +59,16 @@ def _grouped_legend(figure: Figure) -> None:
     for ax in figure.axes:
         handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
     entries: list[tuple[Artist, str]] = []
+    headings = []
     for predicted, names in PREDICTED.items():
         shown = [NAMES[name] for name in names if NAMES[name] in handles]
         if shown:
+            headings.append(len(entries))
             entries += [(Line2D([], [], linestyle="none"), f"Predict {predicted}:")]
             entries += [(handles[label], label) for label in shown]
     legend = figure.legend(*zip(*entries, strict=True), loc="outside right center", fontsize=9)
-    for text in legend.get_texts():
-        if text.get_text().endswith(":"):
-            text.set_fontweight("bold")
-
-
-def _thresholds(ax: Axes, rows: pd.DataFrame, variable: str, name: str, shift: float) -> None:
-    """Known thresholds with bars, joined; arrows for the others. Shifted, so that none hides another."""
-    color, marker = LOOKS[name]
-    x = rows[variable] * np.exp(0.05 * shift) if variable == "m" else rows[variable] + 0.16 * shift
-    known = rows["low"].notna()
-    if known.any():
-        y = rows["strings"][known]
-        bars = np.maximum([y - rows["low"][known], rows["high"][known] - y], 0)
-        ax.errorbar(
-            x[known], y, yerr=bars, color=color, marker=marker, capsize=2, linewidth=1.3, label=NAMES[name]
-        )
-    for column, at, arrow in (("most", np.inf, "^"), ("least", 0, "v")):
-        beyond = rows["strings"] == at
-        ax.plot(
-            x[beyond], rows[column][beyond], arrow, color=color, markerfacecolor="none", markersize=9,
-            label=None if known.any() or not beyond.any() else NAMES[name],
-        )  # fmt: skip
-    loose = ~known & np.isfinite(rows["strings"]) & (rows["strings"] > 0)
-    ax.plot(
-        x[loose], rows["strings"][loose], marker, color=color, markerfacecolor="none",
-        label=None if known.any() or not loose.any() else NAMES[name],
-    )  # fmt: skip
+    for place in headings:
+        legend.get_texts()[place].set_fontweight("bold")
 
 
 def _laws(ax: Axes, part: pd.DataFrame, variable: str, v: int, m: int, L: int) -> None:

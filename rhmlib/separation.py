@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rhmlib.looks import NAMES
 from rhmlib.tax import causal_mask, lift, random_masks, strings_needed
 from rhmlib.trainings import better_decay, in_step, longest
 
+Readers = dict[str, Callable[[pd.DataFrame], pd.DataFrame]]
 KEYS = ["objective", "v", "m", "L"]
 # The objectives that are compared run by run.
 PAIR = ("data2vec", "mlm")
@@ -57,9 +59,8 @@ def deepest(
         raise ValueError(f'inputs must be "true" or "recovered". Found inputs={inputs!r}.')
     if name == "token_ilc":
         table = with_inputs(table, inputs)
-    if name == "encoder":
-        return _encoder(table, equal_steps)[_COLUMNS].reset_index(drop=True)
-    return _READERS[name](table)[_COLUMNS].reset_index(drop=True)
+    readers: Readers = {**_READERS, "encoder": partial(_encoder, equal_steps=equal_steps)}
+    return readers[name](table)[_COLUMNS].reset_index(drop=True)
 
 
 def with_inputs(table: pd.DataFrame, inputs: str) -> pd.DataFrame:
@@ -133,7 +134,7 @@ def _latent(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(accuracy=rows["probe_accuracy"])
 
 
-_READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+_READERS: Readers = {
     "token_ilc": _token_ilc,
     "drawn_counts": _token_ilc,
     "pooled_tokens": _pooled,
@@ -241,18 +242,25 @@ def thresholds(
     rows = []
     for key, part in runs.groupby(KEYS):
         [curve] = fits.curves(part, by=["m"], metric="accuracy").values()
-        found = fits.threshold(curve, accuracy, rng, n_bootstrap=n_bootstrap)
-        row = dict(zip(KEYS, key, strict=True))
-        if len(curve.accuracy) < _LEAST_GRAMMARS:
-            found = fits.Estimate.missing("too few grammars", found.value)
-        ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
+        found = _threshold(curve, accuracy, rng, n_bootstrap)
         kind = {"drawn": part["drawn"].iloc[0]} if "drawn" in part else {}
-        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends, **kind})
+        rows.append({**dict(zip(KEYS, key, strict=True)), **found, **kind})
     table = pd.DataFrame(rows)
     order = {name: place for place, name in enumerate(NAMES)}
     return table.sort_values(KEYS, key=lambda c: c.map(order) if c.name == "objective" else c).reset_index(
         drop=True
     )
+
+
+def _threshold(
+    curve: fits.Curve, accuracy: float, rng: np.random.Generator, n_bootstrap: int = 1000
+) -> dict[str, float]:
+    """P* of a curve with its interval, which two grammars do not make, and the ends of its sizes."""
+    found = fits.threshold(curve, accuracy, rng, n_bootstrap=n_bootstrap)
+    if len(curve.accuracy) < _LEAST_GRAMMARS:
+        found = fits.Estimate.missing("too few grammars", found.value)
+    ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
+    return {"strings": found.value, "low": found.low, "high": found.high, **ends}
 
 
 def growth(
@@ -442,12 +450,8 @@ def block_thresholds(
         root = level == part["L"].iloc[0]
         metric, line = ("probe_accuracy", accuracy) if root else ("synonym_score", score)
         [curve] = fits.curves(part, by=["m"], size="n_over_vm3", metric=metric).values()
-        found = fits.threshold(curve, line, rng)
-        if len(curve.accuracy) < _LEAST_GRAMMARS:
-            found = fits.Estimate.missing("too few grammars", found.value)
         row = {"objective": objective, "m": m, "block": int(block), "level": level}
-        ends = {"least": curve.sizes[0], "most": curve.sizes[-1]}
-        rows.append({**row, "strings": found.value, "low": found.low, "high": found.high, **ends})
+        rows.append({**row, **_threshold(curve, line, rng)})
     columns = ["objective", "m", "block", "level", "strings", "low", "high", "least", "most"]
     return pd.DataFrame(rows, columns=columns)
 
