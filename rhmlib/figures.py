@@ -366,7 +366,7 @@ def known_and_beyond(
     color, marker, label
         `label` is of the known ones, or of the others where none is.
     **line
-        Of the line through known points, for :meth:`matplotlib.axes.Axes.errorbar`.
+        Of the line through known points, for ``ax.errorbar``.
     """
     strings, known = table["strings"], table["low"].notna()
     if known.any():

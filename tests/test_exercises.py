@@ -99,7 +99,14 @@ def test_why_a_cut_that_leaves_nothing(hidden, nothing):
     assert (np.abs(left).max() < 1e-9) == nothing
 
 
-def test_separation_a_sibling_is_nearly_always_in_sight():
+def test_separation_where_the_two_laws_part():
+    shapes = [(L, m) for L in range(2, 8) for m in range(2, 7) if m ** (L - 2) >= 10]
+    L, m = min(shapes)
+    assert (L, m) == (4, 4)
+    assert (8 * m**3, 8 * m ** (L + 1)) == (512, 8192)
+
+
+def test_hidden_a_sibling_is_nearly_always_in_sight():
     mask = Masking(s=2, L=6).draw(20_000, torch.Generator().manual_seed(0))
     hidden = mask[:, 0]
     assert (~mask[hidden, 1]).double().mean().item() == pytest.approx(0.85, abs=0.02)
@@ -150,6 +157,7 @@ class Centred(PairContexts):
         "why",
         "tax",
         "separation",
+        "hidden",
         "stacking",
         "bench",
     ],
