@@ -160,7 +160,7 @@ def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure
     -------
     Figure
         A row for each m. Left: v m / signal, the most over the levels up to each; dashed: the n that was run.
-        Right: the probe of level L-1, by objective.
+        Right: the root's probe, by objective; dotted, before training.
     """
     L = int(measured["L"].iloc[0])
     rules = sorted(measured["m"].unique())
@@ -177,15 +177,15 @@ def blocks_beside_theory(measured: pd.DataFrame, needed: pd.DataFrame) -> Figure
         ax.annotate("$P$ that was run", (0.98, strings), xycoords=("axes fraction", "data"), xytext=(0, -3),
                     textcoords="offset points", fontsize=9, color="0.3", ha="right", va="top")  # fmt: skip
         ax.set(yscale="log", ylabel=f"strings needed, $m = {m:g}$")
-        best = here[(here["checkpoint"] == "best") & (here["level"] == L - 1)]
+        best = here[(here["checkpoint"] == "best") & (here["level"] == L)]
         for objective, rows in best.groupby("objective"):
             color, marker = LOOKS[str(objective)]
             by = rows.groupby("mask_block")["probe_accuracy"]
             right.errorbar(by.mean().index, by.mean(), yerr=interval_bars(by), color=color,
                            marker=marker, capsize=3, label=NAMES[str(objective)])  # fmt: skip
-        bare = here.loc[(here["checkpoint"] == "untrained") & (here["level"] == L - 1), "probe_accuracy"]
+        bare = here.loc[(here["checkpoint"] == "untrained") & (here["level"] == L), "probe_accuracy"]
         right.axhline(bare.mean(), color="0.5", linestyle=":", linewidth=1)
-        right.set(ylabel=f"probe, level {L - 1}", ylim=(0, 1.03))
+        right.set(ylabel="probe, root", ylim=(0, 1.03))
     for each in axes[-1]:
         each.set(xlabel="hidden block $s^k$, $k$", xticks=sorted(needed["block"].unique()))
     for each in axes[0]:

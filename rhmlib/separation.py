@@ -21,6 +21,7 @@ KEYS = ["objective", "v", "m", "L"]
 PAIR = ("data2vec", "mlm")
 # Fewer grammars make no interval.
 _LEAST_GRAMMARS = 3
+_BLOCK = ["objective", "m", "mask_block", "n"]
 _COLUMNS = [*KEYS, "n", "grammar_seed", "accuracy", "strings_seen", "seconds"]
 
 
@@ -441,10 +442,8 @@ def block_thresholds(
         most (the sizes that were run), all in units of v m^3; of the longest training with the better
         weight decay at each size. Settings with one size are left out.
     """
-    setting = ["objective", "m", "mask_block", "n"]
-    best = longest(table[table["checkpoint"] == "best"], [*setting, "weight_decay"])
     rows = []
-    for (objective, m, block, level), part in better_decay(best, setting).groupby([*setting[:3], "level"]):
+    for (objective, m, block, level), part in _under_blocks(table).groupby([*_BLOCK[:3], "level"]):
         if part["n"].nunique() < 2:
             continue
         root = level == part["L"].iloc[0]
@@ -454,6 +453,31 @@ def block_thresholds(
         rows.append({**row, **_threshold(curve, line, rng)})
     columns = ["objective", "m", "block", "level", "strings", "low", "high", "least", "most"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def block_ratios(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """P* of the root under masked tokens over that under data2vec, where a block of s^k tokens is hidden.
+
+    Parameters
+    ----------
+    table, rng
+        As for :func:`block_thresholds`.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`ratios` returns, for each `block` (k) too.
+    """
+    best = _under_blocks(table)
+    root = best[best["level"] == best["L"]].assign(accuracy=lambda t: t["probe_accuracy"])
+    found = [ratios(part, *PAIR, rng).assign(block=int(block)) for block, part in root.groupby("mask_block")]
+    return pd.concat(found, ignore_index=True)
+
+
+def _under_blocks(table: pd.DataFrame) -> pd.DataFrame:
+    """The best checkpoints of the longest training with the better weight decay at each size."""
+    best = longest(table[table["checkpoint"] == "best"], [*_BLOCK, "weight_decay"])
+    return better_decay(best, _BLOCK)
 
 
 def asked_by_pooling(table: pd.DataFrame) -> pd.DataFrame:

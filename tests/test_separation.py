@@ -160,6 +160,13 @@ def test_blocks_have_thresholds_of_every_level():
     two = table[table["grammar_seed"] < 2]
     assert separation.block_thresholds(two, rng())["low"].isna().all()
 
+    twice = table[table["objective"] == "mlm"].assign(objective="data2vec", n=table["n"] * 2)
+    dearer = pd.concat([table[table["objective"] == "mlm"], twice[twice["n"] <= 512]])  # data2vec takes twice
+    ratios = separation.block_ratios(dearer, rng()).set_index("block")
+    assert ratios.loc[0, "ratio"] == pytest.approx(0.5, rel=0.1)
+    assert ratios.loc[0, "low"] <= ratios.loc[0, "ratio"] <= ratios.loc[0, "high"]
+    assert np.isnan(ratios.loc[1, "ratio"])
+
     below = found.reset_index().query("level < 2").assign(asked=2.0, least_asked=1.0)
     figure = figures_masks.thresholds_against_theory(below)
     assert [ax.get_title() for ax in figure.axes] == ["data2vec", "masked tokens"]
@@ -398,8 +405,9 @@ def test_blocks_are_drawn_beside_what_theory_asks_for():
     keys = itertools.product((3, 4), ("data2vec", "mlm"), (0, 1), (1, 2, 3), (0, 1))
     measured = pd.DataFrame(keys, columns=["m", "objective", "mask_block", "level", "grammar_seed"])
     measured = measured.assign(
-        L=3, n=measured["m"] * 25, checkpoint="best", probe_accuracy=0.9 - measured["mask_block"] / 4
-    )
+        L=3, n=measured["m"] * 25, checkpoint="best",
+        probe_accuracy=np.where(measured["level"] == 3, 0.9, 0.1) - measured["mask_block"] / 4,
+    )  # fmt: skip
     keys = itertools.product((3, 4), (0, 2), (0, 1), (1, 2))
     needed = pd.DataFrame(keys, columns=["m", "grammar", "block", "level"])
     needed["strings"] = 10.0 ** needed.sum(axis=1)
@@ -409,6 +417,9 @@ def test_blocks_are_drawn_beside_what_theory_asks_for():
         assert np.allclose(curves, 10.0**m * np.array([[100, 1000], [1000, 10000]]))
         assert [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == "--"] == [25 * m]
     assert len(axes[1].get_legend().get_texts()) == 2
+    for right in axes[1::2]:
+        roots = [bar.lines[0].get_ydata() for bar in right.containers]
+        assert np.allclose(roots, [[0.9, 0.65]] * 2)
 
 
 def test_the_level_below_the_root_is_read_off_the_longest_training():
