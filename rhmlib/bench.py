@@ -22,7 +22,8 @@ import yaml
 
 from rhmlib import experiments, fits, grids
 from rhmlib import results as tables
-from rhmlib.experiment_bench import Budget, Learner, load, rehearse, wants_labels
+from rhmlib.bench_rehearsal import rehearse
+from rhmlib.experiment_bench import Budget, Learner, load, wants_labels
 
 __all__ = [
     "SCALES",
@@ -262,7 +263,7 @@ def markdown(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def report(path: Path, scale: str, root: str | Path | None = None) -> str:
+def report(path: Path, scale: str, root: str | Path | None = None) -> tuple[str, bool]:
     """Describe a bench's table as a page of Markdown.
 
     Parameters
@@ -271,12 +272,31 @@ def report(path: Path, scale: str, root: str | Path | None = None) -> str:
         As :func:`sweep_file` returns.
     scale : str
     root : path, optional
+
+    Returns
+    -------
+    page : str
+    complete : bool
+        Whether all runs of the scale succeeded. If not, the page begins with what is missing.
+
+    Raises
+    ------
+    ValueError
+        If none did.
     """
     rng = np.random.default_rng(0)
-    table = tables.read(path, scale=scale, root=root)
+    table = tables.read(path, scale=scale, stale="drop", root=root)
+    runs = table.attrs["runs"]
+    lacking = {state: runs[state] for state in ("failed", "missing", "stale") if runs[state]}
     entry = str(table["entry"].iloc[0])
     seen = "strings and their roots" if wants_labels(load(entry)) else "strings alone"
-    lines = [f"# {entry}, scale {scale}", "", f"Learns from {seen}.", ""]
+    lines = [f"# {entry}, scale {scale}", ""]
+    if lacking:
+        what = ", ".join(f"{count} {state}" for state, count in lacking.items())
+        lines += [f"**{what} of {sum(runs.values())} runs**; what follows is of the others."]
+        lines += [f"First error: `{error}`." for error in table.attrs["errors"][:1]]
+        lines += ["Do failed ones again with `--retry-failed`.", ""] if runs["failed"] else [""]
+    lines += [f"Learns from {seen}.", ""]
     lines += ["Distinct strings at which a linear probe with few labels reads the latents of a level with"]
     lines += [f"{ACCURACY:.0%} accuracy (95 % intervals over grammars).", ""]
     lines += markdown(thresholds(table, rng).set_index("v"))
@@ -288,7 +308,7 @@ def report(path: Path, scale: str, root: str | Path | None = None) -> str:
         beside = own if shipped is None else pd.concat([own, shipped])
         lines += ["", "## Beside the learners that ship", "", "Thresholds of level L-1, in units of v m³."]
         lines += ["", *markdown(beside.fillna(""))]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, ""]), not lacking
 
 
 def _shipped(scale: str, rng: np.random.Generator, root: str | Path | None) -> pd.DataFrame | None:

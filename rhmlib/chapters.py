@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,6 +126,9 @@ class Chapter:
         Index of the parameters cell.
     defaults : dict
         What that cell assigns.
+    of_tables : bool
+        Whether that cell has the tag "of-tables": v, m and L choose rows of tables, and can only have values
+        that these have.
     """
 
     name: str
@@ -132,6 +136,7 @@ class Chapter:
     kernel: str
     cell: int
     defaults: dict[str, Any]
+    of_tables: bool = False
 
 
 def read_chapter(project: Project, name: str) -> Chapter:
@@ -173,7 +178,8 @@ def read_chapter(project: Project, name: str) -> Chapter:
     defaults = _defaults(name, notebook.cells[tagged[0]].source)
     for cell in notebook.cells:
         _check_python(name, cell)
-    return Chapter(name, notebook, kernel, tagged[0], defaults)
+    of_tables = "of-tables" in notebook.cells[tagged[0]].metadata.get("tags", [])
+    return Chapter(name, notebook, kernel, tagged[0], defaults, of_tables)
 
 
 def point_to_notebooks(text: str, chapters: Iterable[str]) -> str:
@@ -371,6 +377,20 @@ def named_sweeps(project: Project, chapter: Chapter) -> list[str]:
     constants = _constants(_tree(cell) for cell in chapter.notebook.cells)
     folder = project.root / "params" / "sweeps"
     return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem in constants]
+
+
+def shapes_of_tables(project: Project, chapter: Chapter) -> set[tuple[int, int, int]]:
+    """The (v, m, L) of the runs in the tables that a chapter names."""
+    shapes: set[tuple[int, int, int]] = set()
+    for name in named_sweeps(project, chapter):
+        path = project.root / "results" / f"{name}.csv"
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if {"v", "m", "L"} <= set(rows.fieldnames or ()):
+                shapes |= {(int(row["v"]), int(row["m"]), int(row["L"])) for row in rows}
+    return shapes
 
 
 def _constants(trees: Iterable[ast.Module]) -> set[str]:

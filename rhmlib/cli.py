@@ -34,6 +34,7 @@ def _project(context: click.Context) -> Project:
 def app(context: click.Context, root: str | None) -> None:
     """Run and build the book on the Random Hierarchy Model."""
     context.obj = root
+    sys.path.insert(0, os.getcwd())  # a learner, "module:Class", may lie where the command is given
 
 
 # ---------------------------------------------------------------- chapters and the book
@@ -60,7 +61,7 @@ def run(
 ) -> None:
     """Execute one CHAPTER with its own parameters.
 
-    Example: rhm run ilc -f params/quick.yaml -p m 4 -p device cuda
+    Example: rhm run ilc -f params/quick.yaml -p m 4 -p L 5
     """
     from rhmlib import runner
 
@@ -324,28 +325,46 @@ def tune(
 @click.argument("learner", metavar="MODULE:CLASS")
 @click.option("--scale", default="quick", show_default=True, type=click.Choice(["quick", "book", "gpu"]))
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, used instead.")
+@click.option("--limit-minutes", type=float, help="Begin no run after so long.")
+@click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
 @click.option("--progress/--no-progress", default=None, help="A bar by run; default: on a terminal.")
 @click.pass_context
-def bench(context: click.Context, learner: str, scale: str, jobs: int, progress: bool | None) -> int:
+def bench(
+    context: click.Context,
+    learner: str,
+    scale: str,
+    jobs: int,
+    scheduler: str | None,
+    limit_minutes: float | None,
+    retry_failed: bool,
+    progress: bool | None,
+) -> int:
     """Measure how many strings a learner needs: thresholds of every level, and exponents.
 
-    A learner is a class with fit(tokens, rng, budget) and encode(tokens); see rhmlib/bench.py. The runs
-    go to results/bench_CLASS.csv, a page about them to _build/bench.
+    A learner is a class with fit(tokens, rng, budget) and encode(tokens); rhmlib/experiment_bench.py has the
+    protocol. The runs go to results/bench_CLASS.csv, a page about them to _build/bench.
     """
     from rhmlib import bench as benches
     from rhmlib import sweeps
 
-    sys.path.insert(0, os.getcwd())  # a learner may lie where the command is given
     path = benches.sweep_file(learner, context.obj)
     with _work():
         outcome = sweeps.sweep(
-            path, scale, jobs=jobs, root=context.obj, progress=_bar(progress), say=click.echo
+            path,
+            scale,
+            jobs=jobs,
+            scheduler=scheduler,
+            limit_minutes=limit_minutes,
+            retry_failed=retry_failed,
+            root=context.obj,
+            progress=_bar(progress),
+            say=click.echo,
         )
-    if outcome.done > outcome.failed or not outcome.left:
-        page = benches.report(path, scale, context.obj)
-        path.with_suffix(".md").write_text(page)
-        click.echo(page)
-    return 1 if outcome.failed or outcome.left else 0
+    page, complete = benches.report(path, scale, context.obj)
+    path.with_suffix(".md").write_text(page)
+    click.echo(page)
+    return 0 if complete and not outcome.left else 1
 
 
 # ---------------------------------------------------------------- entry point

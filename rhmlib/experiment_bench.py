@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, cast
 
@@ -34,6 +35,10 @@ Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 # ---------------------------------------------------------------- the protocol
+
+
+class ProtocolError(ValueError):
+    """What a learner does is not what the bench asks for."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True))
@@ -79,7 +84,7 @@ def wants_labels(learner: object) -> bool:
     """
     wish = getattr(learner, "labels", False)
     if not isinstance(wish, bool):
-        raise ValueError(f"labels of a learner must be True or False. Found labels={wish!r}.")
+        raise ProtocolError(f"labels of a learner must be True or False. Found labels={wish!r}.")
     return wish
 
 
@@ -101,8 +106,10 @@ def load(name: str) -> Callable[[], Learner]:
         raise ValueError(f"learner must be 'package.module:Class'. Found {name!r}.")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"learner must be importable. Found {name!r}: {error}.") from None
+    except Exception as error:
+        raise ValueError(
+            f"learner must be importable. Found {name!r}: {type(error).__name__}: {error}{_where(error)}."
+        ) from None
     if not inspect.isclass(found):
         raise ValueError(f"learner must be a class. Found {name!r}, a {type(found).__name__}.")
     fit = "fit(tokens, rng, budget, labels)" if wants_labels(found) else "fit(tokens, rng, budget)"
@@ -115,6 +122,15 @@ def load(name: str) -> Callable[[], Learner]:
             f"learner must be made without arguments. Found {name!r}: {error}; give them defaults."
         ) from None
     return cast(Callable[[], Learner], found)
+
+
+def _where(error: Exception) -> str:
+    """File and line of an error that a learner's module raised, as far as it has one."""
+    if isinstance(error, SyntaxError):
+        return ""  # says so itself
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    inside = last.filename.startswith("<") or last.filename in (__file__, importlib.__file__)
+    return "" if inside else f" ({last.filename}, line {last.lineno})"
 
 
 def _check_method(found: type, name: str, method: str, call: str) -> None:
@@ -135,7 +151,7 @@ def _check_method(found: type, name: str, method: str, call: str) -> None:
 def fit(learner: Learner, sample: Sample, rng: np.random.Generator, budget: Budget) -> NDArray[np.int64]:
     """Train a learner on a sample's tokens, with the roots if it asks for them; return the tokens it got."""
     tokens = sample.tokens.astype(np.int64)
-    more = [sample.root.astype(np.int64)] if wants_labels(learner) else []
+    more = [sample.root.astype(np.int64)] if wants_labels(type(learner)) else []
     learner.fit(tokens, rng, budget, *more)
     return tokens
 
@@ -154,23 +170,35 @@ def nodes_of(learner: Learner, tokens: NDArray[Any], name: str, s: int = 2) -> l
     ValueError
         If a shape is wrong, or a value is not a finite number.
     """
-    found = learner.encode(tokens.astype(np.int64))
+    found: Any = learner.encode(tokens.astype(np.int64))
     n, leaves = tokens.shape
     L = round(math.log(leaves, s))
-    if isinstance(found, list | tuple) and found and all(np.ndim(part) == 3 for part in found):
+    parts = [_shape(part) for part in found] if isinstance(found, list | tuple) else []
+    if parts and all(part is not None and len(part) == 3 for part in parts):
         return _nodes_of_levels([np.asarray(part) for part in found], n, s, L, name)
-    features = np.asarray(found)
-    right = features.ndim == 2 or (features.ndim == 3 and features.shape[1] == leaves)
-    if not right or len(features) != n or features.shape[-1] < 1:
-        raise ValueError(
+    shape = _shape(found)
+    right = shape is not None and (len(shape) == 2 or (len(shape) == 3 and shape[1] == leaves))
+    if shape is None or not right or shape[0] != n or shape[-1] < 1:
+        what = str(shape) if shape else f"a {type(found).__name__}"
+        if shape is None:
+            what += f" of shapes {', '.join(map(str, parts[:4]))}{', ..' if len(parts) > 4 else ''}"
+        raise ProtocolError(
             f"encode must return shape (n, width) = ({n}, width), or (n, s**L, width) = "
             f"({n}, {leaves}, width), or a list of arrays (n, s**(L-l), width), one a level. "
-            f"Found {features.shape} from {name!r}."
+            f"Found {what} from {name!r}."
         )
-    features = _real(features, name)
+    features = _real(np.asarray(found), name)
     if features.ndim == 2:
         return [features[:, None]] * L
     return [features.reshape(n, -1, s**level, features.shape[2]).mean(2) for level in range(1, L + 1)]
+
+
+def _shape(found: Any) -> tuple[int, ...] | None:
+    """Shape of what can be an array, None of a list whose parts have different ones."""
+    try:
+        return tuple(np.shape(found))
+    except ValueError:
+        return None
 
 
 def _nodes_of_levels(
@@ -179,7 +207,7 @@ def _nodes_of_levels(
     wanted = [(n, s ** (L - level)) for level in range(1, L + 1)]
     shapes = [part.shape for part in found]
     if len(found) > L or any(x[:2] != y or not x[2] for x, y in zip(shapes, wanted, strict=False)):
-        raise ValueError(
+        raise ProtocolError(
             f"encode must return at most L = {L} levels, of shapes "
             f"{', '.join(f'({a}, {b}, width)' for a, b in wanted)}. Found {shapes} from {name!r}."
         )
@@ -190,77 +218,14 @@ def _nodes_of_levels(
 
 
 def _real(features: NDArray[Any], name: str) -> NDArray[np.float32]:
-    if features.dtype.kind not in "iuf":
-        raise ValueError(f"encode must return real numbers. Found dtype {features.dtype} from {name!r}.")
-    if not np.isfinite(features).all():
-        raise ValueError(f"encode must return finite numbers. Found others from {name!r}.")
-    return features.astype(np.float32)
-
-
-# ---------------------------------------------------------------- the rehearsal
-
-
-def rehearse(name: str) -> None:
-    """Fit and encode a few strings, so that what is wrong shows before any work starts.
-
-    Raises
-    ------
-    ValueError
-        Saying what is wrong.
-    """
-    made = load(name)
-    for v, L in ((4, 2), (5, 3)):
-        grammar = Grammar.random(v=v, m=2, s=2, L=L, seed=0)
-        data = grammar.sample(32, np.random.default_rng(0), unique=True)
-        try:
-            _rehearse(made, name, data, Budget(steps=2, v=v, s=2, L=L))
-        except ValueError as error:
-            if _is_own(error):
-                raise
-            _blame(name, data, error)
-        except Exception as error:
-            _blame(name, data, error)
-
-
-def _is_own(error: BaseException) -> bool:
-    """Whether an error was raised in this module, and not in a learner."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename == __file__
-
-
-def _blame(name: str, data: Sample, error: Exception) -> None:
-    raise ValueError(
-        f"learner must run on {len(data)} strings of {data.tokens.shape[1]} tokens with 2 steps. "
-        f"Found {name!r}: {type(error).__name__}: {error}."
-    ) from error
-
-
-def _rehearse(made: Callable[[], Learner], name: str, data: Sample, budget: Budget) -> None:
-    learner, twin = made(), made()
-    given = fit(learner, data, np.random.default_rng(0), budget)
-    if not np.array_equal(given, data.tokens):
-        raise ValueError(f"fit must leave its tokens as they are. Found them changed by {name!r}.")
-    few = data.tokens[:8]
-    first, again, alone = (nodes_of(learner, x, name) for x in (few, few, few[:3]))
-    if not (_close(first, again) and _close([x[:3] for x in first], alone)):
-        raise ValueError(
-            "encode must be a function of each string: neither random, nor of the other strings. "
-            f"Found {name!r} otherwise."
-        )
-    fit(twin, data, np.random.default_rng(0), budget)
-    if not _close(first, nodes_of(twin, few, name)):
-        raise ValueError(
-            "fit must draw what is random from its rng, so that a run can be made again, and keep what it "
-            f"learns in self. Found {name!r} otherwise: two fits of the same strings describe them otherwise."
-        )
-
-
-def _close(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> bool:
-    return all(
-        x.shape == y.shape and np.allclose(x, y, rtol=1e-3, atol=1e-3) for x, y in zip(a, b, strict=True)
-    )
+    if features.dtype.kind not in "biuf":
+        raise ProtocolError(f"encode must return real numbers. Found dtype {features.dtype} from {name!r}.")
+    with np.errstate(over="ignore"):
+        single = features.astype(np.float32)
+    if not np.isfinite(single).all():
+        worst = features[~np.isfinite(single)].flat[0]
+        raise ProtocolError(f"encode must return finite numbers, in float32. Found {worst} from {name!r}.")
+    return single
 
 
 # ---------------------------------------------------------------- a run

@@ -15,6 +15,7 @@ import importlib.util
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -300,7 +301,8 @@ def code_hash(learner: str) -> str:
     -------
     str
         Twelve hex digits: :func:`rhmlib.provenance.code_hash` of the experiment's module, which
-        follows its imports. Of a module outside rhmlib, its source and what it imports of rhmlib count.
+        follows its imports. Of a module outside rhmlib its source counts, those of the modules that it
+        imports and that are neither installed nor of the standard library, and what these import of rhmlib.
 
     Raises
     ------
@@ -310,19 +312,51 @@ def code_hash(learner: str) -> str:
     module = _address(learner)[0]
     if module.startswith("rhmlib."):
         return provenance.code_hash(module)
+    sources: dict[str, str] = {}
+    imported: set[str] = set()
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _own_source(name)
+        if path is None or name in sources:
+            continue
+        sources[name], of_library, others = _source(name, str(path), path.stat().st_mtime_ns)
+        imported |= of_library
+        queue += others
+    if module not in sources:
+        raise ValueError(f"learner must be in a module with a source. Found learner={learner!r}.")
+    library = provenance.code_hash(*imported) if imported else ""
+    own = sources.pop(module)
+    return hashlib.sha256(f"{library}{own}{''.join(sorted(sources.values()))}".encode()).hexdigest()[:12]
+
+
+def _own_source(module: str) -> Path | None:
+    """File of a module that somebody writes: neither of rhmlib, nor installed, nor of Python's own."""
+    top = module.partition(".")[0]
+    if top == "rhmlib" or top in sys.stdlib_module_names:
+        return None
     try:
         spec = importlib.util.find_spec(module)
-    except ImportError:
-        spec = None
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        raise ValueError(f"learner must be in a module with a source. Found learner={learner!r}.")
-    own, imported = _source(spec.origin, Path(spec.origin).stat().st_mtime_ns)
-    library = provenance.code_hash(*imported) if imported else ""
-    return hashlib.sha256(f"{library}{own}".encode()).hexdigest()[:12]
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.origin:
+        return None
+    path = Path(spec.origin)
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return path if path.suffix == ".py" and path.is_file() and not installed else None
 
 
 @lru_cache(maxsize=64)
-def _source(path: str, mtime_ns: int) -> tuple[str, frozenset[str]]:
-    """Syntax of a source outside rhmlib, and what it imports of rhmlib."""
+def _source(module: str, path: str, mtime_ns: int) -> tuple[str, frozenset[str], tuple[str, ...]]:
+    """Syntax of a source outside rhmlib, what it imports of rhmlib, and all other modules that it may."""
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    return ast.dump(tree), provenance.imported_modules(tree)
+    package = module if Path(path).stem == "__init__" else module.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(base, package) if node.level else base
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}  # a name may be a module
+    return ast.dump(tree), provenance.imported_modules(tree), tuple(sorted(names - {module}))

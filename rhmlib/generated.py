@@ -309,7 +309,13 @@ def chapter_parameters(context: Context) -> str:
     for chapter in [name for name in build.toc_pages(context.project) if name in found]:
         rows = [(*_meaning(s.parameter), _code(repr(s.default)), _elsewhere(s)) for s in found[chapter]]
         table = pipe_table(["parameter", "meaning", "type and range", "default", "other values"], rows)
-        parts.append(f"**{{doc}}`{chapter}`** (`rhm run {chapter}`)\n\n{table}")
+        chosen = "of-tables" in (context.project.book / f"{chapter}.md").read_text(encoding="utf-8")
+        note = (
+            "\n\n`v`, `m` and `L` choose rows of tables here, and can only be what these have."
+            if chosen
+            else ""
+        )
+        parts.append(f"**{{doc}}`{chapter}`** (`rhm run {chapter}`)\n\n{table}{note}")
     return "\n\n".join([*parts, *pages.misplaced(context.root)])
 
 

@@ -161,7 +161,6 @@ _PARAMETERS = (
     _integer("n_test", "strings held out for scores", 1),
     _integer("n_signal", "strings over which a signal is averaged", 2),
     _integer("n_grammars", "grammars drawn for each point", 1),
-    _integer("n_seeds", "repetitions with other seeds for each point", 1),
     _integer("n_sizes", "sizes of the training set on a curve", 2),
     _integer("n_bootstrap", "bootstrap resamples behind an interval", 10),
     _integer("chunk", "strings held in memory at once", 1),
@@ -369,8 +368,8 @@ def check_shapes(values: Mapping[str, Any]) -> None:
 def _shapes(values: Mapping[str, Any]) -> Iterator[tuple[int, int, int, int]]:
     singles = {name: [values[name]] for name in "vmsL" if name in values}
     lists = {name: values[f"{name}s"] for name in "vmsL" if f"{name}s" in values}
-    known = {"L": [1]} | lists | singles
-    if not {"v", "m", "s"} <= known.keys():
+    known = {"L": [1], "s": [2]} | lists | singles  # chapters without s have s = 2
+    if not {"v", "m"} <= known.keys():
         return
     for varied in [{}, *({name: found} for name, found in lists.items())]:
         choice = known | varied

@@ -412,7 +412,8 @@ def read(
     DataFrame
         The rows of all runs that succeeded, with the column `stale`. How complete it is stands in
         ``table.attrs["runs"]``: the numbers of runs ``done``, ``missing``, ``failed``, ``stale``
-        (of the scale, or of the table, where none is missing).
+        (of the scale, or of the table, where none is missing); ``table.attrs["errors"]``: what failed runs
+        said, each text once.
 
     Raises
     ------
@@ -442,11 +443,14 @@ def read(
         key for key, state in states.items() if state == "done" or (state == "stale" and stale == "keep")
     ]
     rows = [row for key in chosen for row in runs[key] if row["status"] == "done"]
+    errors = list(dict.fromkeys(found[key]["error"] for key, state in states.items() if state == "failed"))
     if not rows:
-        raise ValueError(f"{where} must hold finished runs. Found {counts}: run `rhm sweep {name}`.")
+        first = f", the first error {errors[0]!r}" if errors else ""
+        raise ValueError(f"{where} must hold finished runs. Found {counts}{first}: run `rhm sweep {name}`.")
     frame = _frame(columns, rows)
     frame["stale"] = [states[row["config_hash"]] == "stale" for row in rows]
     frame.attrs["runs"] = {**counts, "missing": len(wanted) - len(states)}
+    frame.attrs["errors"] = errors
     return frame
 
 

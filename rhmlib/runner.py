@@ -30,6 +30,7 @@ from rhmlib.chapters import (
     fingerprint,
     named_sweeps,
     read_chapter,
+    shapes_of_tables,
     with_values,
 )
 from rhmlib.notebooks import normalise, provenance_box, short_hash_of, write_notebook
@@ -120,6 +121,7 @@ def plan(
     if str(values.get("device", "cpu")).startswith(("cuda", "mps")):
         provenance.resolve_device(values["device"])
     _check_sweeps(project, chapter, str(values.get("sweep_scale", "book")))
+    _check_shape_is_there(project, chapter, values)
     command = _command(project, name, files, overrides)
     return Plan(chapter, values, output, command, fingerprint(project, chapter, values))
 
@@ -151,6 +153,29 @@ def _check_sweeps(project: Project, chapter: Chapter, scale: str) -> None:
         from rhmlib import sweeps
 
         sweeps.check_device(named_sweeps(project, chapter), scale, root=project.root)
+
+
+def _check_shape_is_there(project: Project, chapter: Chapter, values: Mapping[str, Any]) -> None:
+    """Refuse v, m and L of which no table of the chapter has a run, where they choose rows of tables."""
+    changed = _changed_shape(chapter, values)
+    if not changed or values.get("sweep_scale", "book") != "book":
+        return
+    own = [name for name in "vmL" if name in values]
+    there = sorted(
+        {tuple(shape["vmL".index(name)] for name in own) for shape in shapes_of_tables(project, chapter)}
+    )
+    if there and tuple(values[name] for name in own) not in there:
+        shapes = ", ".join(str(shape if len(own) > 1 else shape[0]) for shape in there)
+        raise ValueError(
+            f"{', '.join(own)} of chapter {chapter.name!r} choose rows of its tables and must be theirs: "
+            f"{shapes}. Found {', '.join(f'{name}={values[name]}' for name in own)}."
+        )
+
+
+def _changed_shape(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of v, m and L other than the chapter's own, where they choose rows of tables."""
+    names = [name for name in "vmL" if chapter.of_tables and values.get(name) != chapter.defaults.get(name)]
+    return {name: chapter.defaults[name] for name in names}
 
 
 def _command(project: Project, name: str, files: Sequence[str | Path], overrides: Mapping[str, Any]) -> str:
@@ -322,7 +347,7 @@ def _execute(
             except Exception as error:
                 if scratch.exists():
                     os.replace(scratch, failed)
-                raise ChapterError(_explain(project, work.chapter.name, error, failed)) from error
+                raise ChapterError(_explain(project, work, error, failed)) from error
         seconds = time.perf_counter() - start
     failed.unlink(missing_ok=True)
     return executed, _record(project, work, device, threads, seconds)
@@ -365,14 +390,21 @@ def _kernel_environment() -> Iterator[int]:
                 os.environ[name] = value
 
 
-def _explain(project: Project, name: str, error: Exception, failed: Path) -> str:
+def _explain(project: Project, work: Plan, error: Exception, failed: Path) -> str:
     ename = getattr(error, "ename", type(error).__name__)
     text = str(getattr(error, "evalue", error))
     line = next((line.strip() for line in _ANSI.sub("", text).splitlines() if line.strip()), "")
     count = getattr(error, "exec_count", None)
     where = f" in code cell {count}" if count is not None else ""
     kept = f" The notebook up to there: {project.relative(failed)}" if failed.exists() else ""
-    return f"chapter {name!r} failed{where}: {ename}{': ' if line else ''}{line}{kept and '.'}{kept}"
+    text = (
+        f"chapter {work.chapter.name!r} failed{where}: {ename}{': ' if line else ''}{line.removesuffix('.')}"
+    )
+    own = _changed_shape(work.chapter, work.values)
+    if own:
+        book = ", ".join(f"{name}={value}" for name, value in own.items())
+        text += f". {', '.join(own)} chose rows of tables, and not all have every shape; the book has {book}"
+    return f"{text}{kept and '.'}{kept}"
 
 
 def _record(project: Project, work: Plan, device: str, threads: int, seconds: float) -> dict[str, Any]:

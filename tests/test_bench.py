@@ -1,5 +1,6 @@
 """The bench: what it asks of a learner, and that it measures what it says."""
 
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from rhmlib import Grammar, bench, cli
+from rhmlib import Grammar, bench, cli, experiments
 from rhmlib.belief_propagation import posterior
 from rhmlib.bench import Budget
 from rhmlib.bench_learners import SHIPPED, one_hot
@@ -67,10 +68,15 @@ def module(tmp_path, monkeypatch):
         ("class It(Good):\n def encode(self, t): return np.ones((3, 2))", r"must return shape \(n, width\)"),
         ("class It(Good):\n def encode(self, t): return np.full((len(t), 2), np.nan)", r"finite numbers"),
         ("class It(Good):\n def encode(self, t): return np.random.rand(len(t), 2)", r"of each string"),
-        ("class It(Good):\n def encode(self, t): return t - t.mean(0)", r"nor of the other strings"),
-        ("class It(Good):\n def encode(self, t): pass", r"must return shape \(n, width\) .* Found \(\) from"),
-        ("class It(Good):\n def encode(self, t): return t[:, :3, None]", r"\(8, 4, width\).* \(8, 3, 1\)"),
-        ("class It(Good):\n def encode(self, t): return t[:, :0]", r"must return shape .* Found \(8, 0\)"),
+        ("class It(Good):\n def encode(self, t): return t - t.mean(0)", r"or of the other strings"),
+        ("class It(Good):\n def encode(self, t): pass", r"must return shape \(n, width\) .* a NoneType"),
+        ("class It(Good):\n def encode(self, t): return {}", r"must return shape .* Found a dict from"),
+        (
+            "class It(Good):\n def encode(self, t): return [t[:, ::2, None], t[:, :1]]",
+            r"one a level. Found a list of shapes \(32, 2, 1\), \(32, 1\) from",
+        ),
+        ("class It(Good):\n def encode(self, t): return t[:, :3, None]", r"\(32, 4, width\).* \(32, 3, 1\)"),
+        ("class It(Good):\n def encode(self, t): return t[:, :0]", r"must return shape .* Found \(32, 0\)"),
         ("class It(Good):\n def encode(self, t): return t.astype(str)", r"real numbers. Found dtype <U"),
         ("class It(Good):\n def encode(self, t): return t * 1j", r"real numbers. Found dtype complex"),
         ("class It(Good):\n def encode(self, t): return [t[:, :3, None]]", r"L = 2 levels, of shapes"),
@@ -79,12 +85,47 @@ def module(tmp_path, monkeypatch):
         ("class It(Good):\n labels = True", r"callable as fit\(tokens, rng, budget, labels\)"),
         ("class It(Good):\n def fit(self, t, r, b, labels): pass", r"needs the roots says so: labels = True"),
         ("class It(Good):\n def fit(self, t, r, b): self.v = t[0, 4]", r"on 32 .* of 4 tokens .* IndexError"),
-        ("class It(Good):\n def fit(self, t, r, b): self.v = 4", r"on 32 strings of 8 tokens .* IndexError"),
+        ("class It(Good):\n def fit(self, t, r, b): self.v = 4", r"on 320 strings of 8 tokens .* IndexError"),
         ("class It(Good):\n def fit(self, t, r, b): raise ValueError('mine')", r"run on .* ValueError: mine"),
+        ("class It(Good):\n def encode(self, t): return np.eye(8)[t] * 1e300", r"in float32. Found 1e\+300"),
+        ("class It(Good):\n def encode(self, t): return np.arange(len(t))[:, None]", r"nor of its place"),
+        ("class It(Good):\n def encode(self, t): return np.cumsum(t, 0)", r"nor of its place"),
+        ("class It(Good):\n def encode(self, t): return (t - t.mean(0)) / 1e6", r"nor of its place"),
+        (
+            "class It(Good):\n def encode(self, t): return t - t.mean(0) if len(t) > 8 else t - 0.0",
+            r"nor of its place or of the other",
+        ),
+        (
+            "class It(Good):\n def encode(self, t):\n  self.ids = getattr(self, 'ids', {})\n"
+            "  return np.array([[self.ids.setdefault(tuple(x), len(self.ids))] for x in t.tolist()])",
+            r"encode must not learn",
+        ),
         (
             "class It(Good):\n def fit(self, t, r, b): self.w = np.random.rand(b.v, 3)\n"
             " def encode(self, t): return self.w[t]",
-            r"fit must draw what is random from its rng",
+            r"draw what is random from its rng, .* the global generator of numpy",
+        ),
+        (
+            "import random\nclass It(Good):\n def fit(self, t, r, b): self.v = b.v; random.random()",
+            r"draw what is random from its rng, .* the global generator of random",
+        ),
+        (
+            "import torch\nclass It(Good):\n def fit(self, t, r, b): self.v = b.v; torch.randperm(len(t))",
+            r"draw what is random from its rng, .* the global generator of torch",
+        ),
+        (
+            "class It(Good):\n def fit(self, t, r, b): self.v = b.v; np.random.seed(0)",
+            r"must take the seed of the global generator of numpy from its rng",
+        ),
+        (
+            "class It(Good):\n def fit(self, t, r, b): self.w = np.random.default_rng().random((b.v, 3))\n"
+            " def encode(self, t): return self.w[t]",
+            r"fit must draw what is random from its rng, so that",
+        ),
+        (
+            "class It(Good):\n def __init__(self): self.labels = True\n"
+            " def fit(self, t, r, b, labels=None): self.v = b.v",
+            r"labels must be said in the class body",
         ),
         (
             "class It(Good):\n w = []\n def fit(self, t, r, b): self.w.append(1)\n"
@@ -99,16 +140,51 @@ def test_what_is_wrong_is_said_before_any_work(module, body, message):
 
 
 @pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("class It(Good):\n    def fit(self tokens): pass", r"must be importable. .* SyntaxError: .*line"),
+        ("nothing = 1 + undefined", r"must be importable. .* NameError: .*learner_.*\.py, line 14"),
+    ],
+)
+def test_a_module_that_does_not_run(module, body, message):
+    with pytest.raises(ValueError, match=message):
+        bench.load(f"{module(body)}:It")
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("rhmlib.bench_learners", r"must be 'package.module:Class'. Found 'rhmlib.bench_learners'"),
-        ("no_such_module:It", r"must be importable"),
+        ("no_such_module:It", r"must be importable. .* ModuleNotFoundError"),
         ("rhmlib.bench_learners:None_", r"must be importable"),
     ],
 )
 def test_names(name, message):
     with pytest.raises(ValueError, match=message):
         bench.load(name)
+
+
+def test_a_rehearsal_allows_what_is_seeded_from_the_rng_and_leaves_global_generators(module):
+    body = """
+        import torch
+        class It(Good):
+            def fit(self, tokens, rng, budget):
+                torch.manual_seed(int(rng.integers(2**31)))
+                self.layer = torch.nn.Embedding(budget.v, 3)
+
+            def encode(self, tokens):
+                return self.layer(torch.from_numpy(tokens)).detach()
+
+        class Truths(Good):
+            def encode(self, tokens):
+                return tokens[:, :, None] == np.arange(self.v)
+    """
+    name = module(body)
+    states = np.random.get_state, torch.get_rng_state
+    before = states[0]()[1].tolist(), states[1]().tolist()
+    bench.rehearse(f"{name}:It")
+    bench.rehearse(f"{name}:Truths")
+    assert (states[0]()[1].tolist(), states[1]().tolist()) == before
 
 
 @pytest.mark.parametrize("learner", SHIPPED)
@@ -325,3 +401,41 @@ def test_the_command(module, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "_build" / "bench" / "bench_good.md").exists()
     assert cli.main(["bench", f"{name}:Nothing"]) != 0
     assert "must be importable" in capsys.readouterr().err
+
+    body = """
+        import switch
+
+        class Flaky(Good):
+            def fit(self, tokens, rng, budget):
+                if budget.steps == 1 and switch.on(len(tokens)):
+                    raise ArithmeticError("too many rules")
+                super().fit(tokens, rng, budget)
+    """
+    (tmp_path / "switch.py").write_text("def on(n): return n > 40")
+    flaky = module(body)
+    assert cli.main(["bench", f"{flaky}:Flaky"]) == 1
+    said = capsys.readouterr().out
+    assert "**2 failed of 4 runs**" in said
+    assert "ArithmeticError: too many rules" in said
+    assert cli.main(["bench", f"{flaky}:Flaky"]) == 1
+    assert "**2 failed of 4 runs**" in capsys.readouterr().out
+    assert cli.main(["bench", f"{flaky}:Flaky", "--retry-failed"]) == 1
+    assert "2 runs finished, 2 of them failed" in capsys.readouterr().out
+
+
+def test_code_that_a_learner_imports_counts(module, tmp_path):
+    (tmp_path / "helping").mkdir()
+    (tmp_path / "helping" / "__init__.py").write_text("")
+    helper = tmp_path / "helping" / "hand.py"
+    helper.write_text("from . import other\ndef give(): return 1")
+    other = tmp_path / "helping" / "other.py"
+    other.write_text("x = 1")
+    name = f"{module('from helping import hand')}:Good"
+    first = experiments.code_hash(name)
+    assert experiments.code_hash(name) == first
+    for path, text in ((helper, "from . import other\ndef give(): return 2"), (other, "x = 2")):
+        path.write_text(text + " # longer")
+        os.utime(path, ns=(1, 1))
+        found = experiments.code_hash(name)
+        assert found != first
+        first = found

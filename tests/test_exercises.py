@@ -141,7 +141,7 @@ class Centred(PairContexts):
     )
     monkeypatch.syspath_prepend(tmp_path)
     bench.rehearse("of_the_page:PairContexts")
-    with pytest.raises(ValueError, match="nor of the other strings"):
+    with pytest.raises(ValueError, match="or of the other strings"):
         bench.rehearse("of_the_page:Centred")
 
 

@@ -116,9 +116,14 @@ def test_lists_are_combined_with_single_values_first():
     assert resolve(values) == values
 
 
-@pytest.mark.parametrize("values", [{"m": 99}, {"m": 99, "v": 2}, {"n": 3}])
+@pytest.mark.parametrize("values", [{"m": 99}, {"m": 99, "s": 2}, {"n": 3}])
 def test_no_shape_no_check(values):
     assert resolve(values) == values
+
+
+def test_a_chapter_without_s_has_two():
+    with pytest.raises(ValueError, match="m must be at most .* = 2, .* Found m=99 with v=2, s=2"):
+        resolve({"m": 99, "v": 2})
 
 
 # ---------------------------------------------------------------- files

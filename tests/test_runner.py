@@ -230,6 +230,25 @@ def test_a_failing_cell_leaves_the_old_notebook(project, capfd):
     assert "before" in (project.root / "_build" / "tiny.failed.ipynb").read_text()
 
 
+def test_parameters_that_choose_rows_of_tables(project):
+    (project.root / "params" / "sweeps").mkdir()
+    (project.root / "params" / "sweeps" / "found.yaml").write_text("learner: ilc")
+    (project.root / "results" / "found.csv").write_text("v,m,L,n\n4,2,3,10\n4,3,3,10\n6,3,3,10\n")
+    text = page("print('found')", "assert m != 3, 'none'", parameters="v = 4\nm = 2\n")
+    write(project, text.replace("[parameters]", "[parameters, of-tables]"))
+    assert run(project, overrides={"m": 2}).action == "executed"
+    with pytest.raises(
+        ValueError, match=r"v, m of chapter 'tiny' .*: \(4, 2\), \(4, 3\), \(6, 3\). Found v=6, m=2"
+    ):
+        run(project, overrides={"v": 6, "m": 2})
+    with pytest.raises(
+        runner.ChapterError, match=r"AssertionError: none. m chose rows of tables, .* has m=2"
+    ):
+        run(project, overrides={"m": 3})
+    write(project, text)
+    assert run(project, overrides={"v": 6, "m": 2}).action == "executed"
+
+
 def test_threads_are_one_unless_asked(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with runner._kernel_environment() as threads:
