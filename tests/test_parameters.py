@@ -122,7 +122,7 @@ def test_no_shape_no_check(values):
 
 
 def test_a_chapter_without_s_has_two():
-    with pytest.raises(ValueError, match="m must be at most .* = 2, .* Found m=99 with v=2, s=2"):
+    with pytest.raises(ValueError, match=r"m must be at most .* = 2, .* Found m=99 with v=2, s=2"):
         resolve({"m": 99, "v": 2})
 
 
