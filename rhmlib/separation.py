@@ -360,6 +360,7 @@ def ratios(
     *,
     accuracy: float = 0.75,
     n_bootstrap: int = 1000,
+    own_sizes: bool = False,
 ) -> pd.DataFrame:
     """P* of a second objective over that of a first one, on the same grammars and sizes.
 
@@ -373,34 +374,37 @@ def ratios(
         Of the bootstrap, which draws grammars, the same ones for both.
     accuracy : float
     n_bootstrap : int
+    own_sizes : bool, default=False
+        Let each have all sizes that it was run with, where those in common do not enclose both thresholds.
 
     Returns
     -------
     DataFrame
-        For each v, m and L that both have, on the sizes and grammars that both have: `first` and `second`,
-        the thresholds; `ratio`, `low`, `high`; NaN where a threshold is outside of the sizes, and
-        the interval also where there are fewer than three grammars.
+        For each v, m and L that both have, on the grammars and (if not `own_sizes`) sizes that both have:
+        `first` and `second`, the thresholds; `ratio`, `low`, `high`; NaN where a threshold is outside of the
+        sizes, and the interval also where there are fewer than three grammars.
     """
     rows = []
     for key, part in runs.groupby(["v", "m", "L"]):
         pair = [_wide(part, name) for name in (first, second)]
         sizes = pair[0].columns.intersection(pair[1].columns)
         seeds = pair[0].index.intersection(pair[1].index)
-        if len(sizes) < 2 or not len(seeds):
+        pair = [wide.loc[seeds] if own_sizes else wide.loc[seeds, sizes] for wide in pair]
+        if min(wide.shape[1] for wide in pair) < 2 or not len(seeds):
             continue
-        pair = [wide.loc[seeds, sizes].to_numpy() for wide in pair]
-        found = _ratio(sizes.to_numpy(float), pair, accuracy, rng, n_bootstrap)
+        found = _ratio(pair, accuracy, rng, n_bootstrap)
         rows.append({**dict(zip(["v", "m", "L"], key, strict=True)), "grammars": len(seeds), **found})
     return pd.DataFrame(rows)
 
 
 def _ratio(
-    sizes: Any, pair: Sequence[Any], accuracy: float, rng: np.random.Generator, n_bootstrap: int
+    pair: Sequence[pd.DataFrame], accuracy: float, rng: np.random.Generator, n_bootstrap: int
 ) -> dict[str, float]:
-    """Thresholds of two sets of curves of shape (grammars, sizes), and their ratio with an interval."""
+    """Thresholds of two sets of curves (grammars by sizes), and their ratio with an interval."""
+    curves = [(wide.columns.to_numpy(float), wide.to_numpy()) for wide in pair]
 
     def crossings(chosen: Any) -> list[float]:
-        return [fits.crossing(sizes, np.nanmean(rows[chosen], 0), accuracy) for rows in pair]
+        return [fits.crossing(sizes, np.nanmean(rows[chosen], 0), accuracy) for sizes, rows in curves]
 
     def ratio(of: list[float]) -> float:
         return of[1] / of[0] if np.isfinite(of).all() and min(of) > 0 else np.nan

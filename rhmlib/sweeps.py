@@ -411,6 +411,8 @@ def sweep(
         return Outcome(0, 0, 0)
     if scheduler is None and any(map(_wants_cuda, plan.todo)) and provenance.resolve_device() == "cpu":
         say("These runs want a CUDA device, and there is none here: they will take the time given above.")
+    if scheduler is not None and any(getattr(run.config, "device", None) == "auto" for run in plan.todo):
+        say("Runs with device: auto take what their worker has; with device: cuda they ask for a GPU.")
     queue = Queue(deque(_tasks(plan, shared_disk=scheduler is None)), stop, _watch(plan.table, plan.code))
     if scheduler is None:
         return _collect(plan, run_locally(queue, jobs), stop, progress, say)
