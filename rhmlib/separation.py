@@ -389,9 +389,9 @@ def ratios(
         pair = [_wide(part, name) for name in (first, second)]
         sizes = pair[0].columns.intersection(pair[1].columns)
         seeds = pair[0].index.intersection(pair[1].index)
-        pair = [wide.loc[seeds] if own_sizes else wide.loc[seeds, sizes] for wide in pair]
-        if min(wide.shape[1] for wide in pair) < 2 or not len(seeds):
+        if not len(seeds) or (len(sizes) < 2 and not own_sizes):
             continue
+        pair = [wide.loc[seeds] if own_sizes else wide.loc[seeds, sizes] for wide in pair]
         found = _ratio(pair, accuracy, rng, n_bootstrap)
         rows.append({**dict(zip(["v", "m", "L"], key, strict=True)), "grammars": len(seeds), **found})
     return pd.DataFrame(rows)
