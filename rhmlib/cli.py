@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -163,24 +163,32 @@ def parameters(context: click.Context, chapter: str | None) -> None:
 # ---------------------------------------------------------------- tables of runs
 
 
+def _sweeping(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of commands that do the missing runs of a sweep, as :func:`rhmlib.sweeps.sweep` names them."""
+    for option in (
+        click.option("--progress/--no-progress", default=None, help="A bar by run; default: on a terminal."),
+        click.option("--retry-failed", is_flag=True, help="Do failed runs again."),
+        click.option("--limit-minutes", type=float, help="Begin no run after so long."),
+        click.option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, used instead."),
+    ):
+        command = option(command)
+    return command
+
+
 @app.command()
 @click.argument("file")
 @click.option("--scale", default="book", show_default=True, metavar="NAME", help="A scale of the sweep file.")
 @click.option("--jobs", type=int, help="Processes; default: the cores of this machine.")
-@click.option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, used instead.")
-@click.option("--limit-minutes", type=float, help="Begin no run after so long.")
-@click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
-@click.option("--progress/--no-progress", default=None, help="A bar by run; default: on a terminal.")
+@_sweeping
 @click.pass_context
 def sweep(
     context: click.Context,
+    /,
     file: str,
     scale: str,
     jobs: int | None,
-    scheduler: str | None,
-    limit_minutes: float | None,
-    retry_failed: bool,
     progress: bool | None,
+    **options: Any,
 ) -> int:
     """Do the missing runs of the sweep FILE, a path or a name in params/sweeps."""
     from rhmlib import sweeps
@@ -190,12 +198,10 @@ def sweep(
             file,
             scale,
             jobs=jobs,
-            scheduler=scheduler,
-            limit_minutes=limit_minutes,
-            retry_failed=retry_failed,
             root=context.obj,
             progress=_bar(progress),
             say=click.echo,
+            **options,
         )
     return 1 if outcome.failed or outcome.left else 0
 
@@ -325,20 +331,16 @@ def tune(
 @click.argument("learner", metavar="MODULE:CLASS")
 @click.option("--scale", default="quick", show_default=True, type=click.Choice(["quick", "book", "gpu"]))
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
-@click.option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, used instead.")
-@click.option("--limit-minutes", type=float, help="Begin no run after so long.")
-@click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
-@click.option("--progress/--no-progress", default=None, help="A bar by run; default: on a terminal.")
+@_sweeping
 @click.pass_context
 def bench(
     context: click.Context,
+    /,
     learner: str,
     scale: str,
     jobs: int,
-    scheduler: str | None,
-    limit_minutes: float | None,
-    retry_failed: bool,
     progress: bool | None,
+    **options: Any,
 ) -> int:
     """Measure how many strings a learner needs: thresholds of every level, and exponents.
 
@@ -354,12 +356,10 @@ def bench(
             path,
             scale,
             jobs=jobs,
-            scheduler=scheduler,
-            limit_minutes=limit_minutes,
-            retry_failed=retry_failed,
             root=context.obj,
             progress=_bar(progress),
             say=click.echo,
+            **options,
         )
     page, complete = benches.report(path, scale, context.obj)
     path.with_suffix(".md").write_text(page)

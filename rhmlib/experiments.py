@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast, get_args, get_type_hints
 
@@ -336,14 +337,21 @@ def _own_source(module: str) -> Path | None:
     if top == "rhmlib" or top in sys.stdlib_module_names:
         return None
     try:
+        package = importlib.util.find_spec(top)
+        if package is None or _is_installed(package):
+            return None  # to look for a module inside would import the package
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         return None
-    if spec is None or not spec.origin:
+    if spec is None or not spec.origin or _is_installed(spec):
         return None
     path = Path(spec.origin)
-    installed = {"site-packages", "dist-packages"} & set(path.parts)
-    return path if path.suffix == ".py" and path.is_file() and not installed else None
+    return path if path.suffix == ".py" and path.is_file() else None
+
+
+def _is_installed(spec: ModuleSpec) -> bool:
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
 
 
 @lru_cache(maxsize=64)

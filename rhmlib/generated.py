@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rhmlib import audit, build, claims, grids, pages, parameters, same_code, sweeps
+from rhmlib import audit, build, chapters, claims, grids, pages, parameters, same_code, sweeps
 from rhmlib.chapters import Project
 
 
@@ -309,7 +309,7 @@ def chapter_parameters(context: Context) -> str:
     for chapter in [name for name in build.toc_pages(context.project) if name in found]:
         rows = [(*_meaning(s.parameter), _code(repr(s.default)), _elsewhere(s)) for s in found[chapter]]
         table = pipe_table(["parameter", "meaning", "type and range", "default", "other values"], rows)
-        chosen = "of-tables" in (context.project.book / f"{chapter}.md").read_text(encoding="utf-8")
+        chosen = chapters.read_chapter(context.project, chapter).of_tables
         note = (
             "\n\n`v`, `m` and `L` choose rows of tables here, and can only be what these have."
             if chosen

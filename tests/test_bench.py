@@ -1,5 +1,6 @@
 """The bench: what it asks of a learner, and that it measures what it says."""
 
+import importlib.util
 import os
 import sys
 import textwrap
@@ -421,6 +422,15 @@ def test_the_command(module, tmp_path, monkeypatch, capsys):
     assert "**2 failed of 4 runs**" in capsys.readouterr().out
     assert cli.main(["bench", f"{flaky}:Flaky", "--retry-failed"]) == 1
     assert "2 runs finished, 2 of them failed" in capsys.readouterr().out
+
+
+def test_what_is_installed_is_not_imported_for_a_hash(module, monkeypatch):
+    asked = []
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: asked.append(name) or find(name))
+    experiments.code_hash(f"{module('from torch import nn')}:Good")
+    assert "torch" in asked
+    assert "torch.nn" not in asked
 
 
 def test_code_that_a_learner_imports_counts(module, tmp_path):
