@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# What a machine with a CUDA device should do first, in about eight minutes: the CUDA tests, step times beside the
+# device's limit, then the paper's transformer on fresh strings, the most telling runs first. Tables go to results/, a run
+# at a time; called again, only what is missing is done.
+#
+#   PYTHON=python3 bash benchmarks/gpu.sh [FOLDER]   copies tables to FOLDER after every part
+#   MINUTES=8 TESTS=1                                all in all, and whether to run the tests
+#   DEVICE_FREE=1 SCALE=quick                        a try on a CPU
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-.venv/bin/python}
+MINUTES=${MINUTES:-8}
+OUT=${1:-}
+START=$(date +%s)
+rhm() { "$PYTHON" -c 'import sys; from rhmlib.cli import main; sys.exit(main())' "$@"; }
+left() { "$PYTHON" -c "print(max(0.01, $MINUTES - ($(date +%s) - $START) / 60))"; }
+keep() { if [ -n "$OUT" ]; then cp -f results/online.csv results/replica_step.csv "$OUT"/ 2>/dev/null; fi; echo "== $1: $(($(date +%s) - START)) s"; }
+
+if [ "${TESTS:-1}" = 1 ]; then
+  "$PYTHON" -m pytest -q -x --override-ini=addopts= --import-mode=importlib tests/test_cuda.py tests/test_replica_transformer.py || true
+  keep tests
+fi
+rhm sweep params/sweeps/replica_step.yaml ${SCALE:+--scale $SCALE} --jobs 1 --limit-minutes "$(left)"
+keep "step times"
+for scale in ${SCALE:-first second third}; do
+  rhm sweep params/sweeps/online.yaml --scale "$scale" --jobs "${JOBS:-3}" --limit-minutes "$(left)"
+  keep "online, $scale"
+done
