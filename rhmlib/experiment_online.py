@@ -249,8 +249,8 @@ class _Run:
         if not bool(torch.isfinite(torch.cat([self.descent.last_loss, sums])).all()):
             c = self.config
             raise FloatingPointError(
-                f"losses, weights and features must be finite. Found losses {self.descent.last_loss.tolist()} at step "
-                f"{step}, with muon_lr={c.muon_lr}, lr={c.lr}, descent={c.descent!r}."
+                f"losses, weights and features must be finite. Found losses "
+                f"{self.descent.last_loss.tolist()} at step {step}, with muon_lr={c.muon_lr}, lr={c.lr}, descent={c.descent!r}."
             )
 
     def _state(self, now: dict[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_features_of_rank_one_are_marked():
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     from rhmlib import experiment_online
 
-    config = OnlineExperiment(objective="data2vec", **SMALL | {"strings": 6400})
+    config = OnlineExperiment(objective="data2vec", **SMALL | {"strings": 6400, "stop_at": 2.0})
     whole = config.run()
     path, calls = tmp_path / "state", []
     monkeypatch.setattr("rhmlib.checkpoints._INTERVAL", 0.0)
