@@ -250,7 +250,8 @@ class _Run:
             c = self.config
             raise FloatingPointError(
                 f"losses, weights and features must be finite. Found losses "
-                f"{self.descent.last_loss.tolist()} at step {step}, with muon_lr={c.muon_lr}, lr={c.lr}, descent={c.descent!r}."
+                f"{self.descent.last_loss.tolist()} at step {step}, with "
+                f"muon_lr={c.muon_lr}, lr={c.lr}, descent={c.descent!r}."
             )
 
     def _state(self, now: dict[str, Any]) -> dict[str, Any]:

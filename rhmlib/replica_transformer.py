@@ -496,6 +496,7 @@ class ReplicaDescent:
             "teacher": dict(self.learner.teacher),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,
+            "last": [self.last_loss, self.gradient_norm],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -506,5 +507,7 @@ class ReplicaDescent:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.steps = state["steps"]
+        for kept, saved in zip((self.last_loss, self.gradient_norm), state["last"], strict=True):
+            kept.copy_(saved)
         rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self._rates = [(rate, lr) for rate, (_, lr) in zip(rates, self._rates, strict=True)]
