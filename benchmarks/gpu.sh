@@ -20,9 +20,11 @@ if [ "${TESTS:-1}" = 1 ]; then
   "$PYTHON" -m pytest -q -x --override-ini=addopts= --import-mode=importlib tests/test_cuda.py tests/test_replica_transformer.py || true
   keep tests
 fi
-rhm sweep params/sweeps/replica_step.yaml ${SCALE:+--scale $SCALE} --jobs 1 --limit-minutes "$(left)"
-keep "step times"
 for scale in ${SCALE:-first second third}; do
-  rhm sweep params/sweeps/online.yaml --scale "$scale" --jobs "${JOBS:-3}" --limit-minutes "$(left)"
+  rhm sweep params/sweeps/online.yaml --scale "$scale" --jobs "${JOBS:-4}" --limit-minutes "$(left)"
   keep "online, $scale"
+  if [ "$scale" != third ]; then  # times want the device alone
+    rhm sweep params/sweeps/replica_step.yaml --scale "${SCALE:-gpu}" --jobs 1 --limit-minutes "$(left)"
+    keep "step times"
+  fi
 done

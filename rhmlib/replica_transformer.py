@@ -484,7 +484,7 @@ class ReplicaDescent:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if factor is not None:
                 gradient = gradient * factor.view(-1, *[1] * (gradient.ndim - 1))
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()
         for optimizer in self.optimizers:
             optimizer.step()
         self.learner.move_teacher()
