@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rhmlib.figures import log_ticks, m_color
 from rhmlib.fresh_strings import aims, learnt, of_recipe, strings_curves
 
-_LINES = {"data2vec": "-", "mlm": ":"}
+_LINES: dict[str, Any] = {"data2vec": "-", "mlm": ":"}
 _NAMES = {"data2vec": "data2vec", "mlm": "masked tokens"}
 
 
-def accuracy_against_fresh_strings(table: pd.DataFrame) -> Figure:
-    """Draw the probes of the two highest aims of each depth against strings in units of v m³."""
+def accuracy_against_fresh_strings(table: pd.DataFrame, accuracy: float = 0.9) -> Figure:
+    """Draw the probes of level 2 and of what is above it against strings in units of v m³."""
     main = of_recipe(table)
     depths = sorted(main["L"].unique())
     figure, axes = plt.subplots(len(depths), 2, figsize=(8.4, 3.3 * len(depths)), sharey=True, squeeze=False)
@@ -29,7 +32,7 @@ def accuracy_against_fresh_strings(table: pd.DataFrame) -> Figure:
                     ax.plot(
                         curve.sizes / unit, curve.mean(), _LINES[objective], color=m_color(m), label=f"{m}"
                     )
-            ax.axhline(learnt(aim), color="0.5", linewidth=0.8, linestyle=(0, (1, 3)))
+            ax.axhline(learnt(aim, accuracy), color="0.5", linewidth=0.8, linestyle=(0, (1, 3)))
             ax.set(xscale="log", ylim=(0, 1.03), title=f"$L={L}$, {aim}", xlabel="fresh strings / $v\\,m^3$")
             log_ticks(ax.xaxis)
         row[0].set_ylabel("accuracy of the probe")
@@ -75,15 +78,23 @@ def strings_against_rules(strings: pd.DataFrame) -> Figure:
         ms = sorted(strings["m"].unique())
         ax.set_xticks(ms, [str(m) for m in ms])
         ax.minorticks_off()
-        ax.legend(fontsize=8)
+    handles: dict[str, Any] = {}
+    for ax in axes[0]:
+        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    place: Any = "outside lower center"
+    figure.legend(list(handles.values()), list(handles), loc=place, ncols=3, fontsize=9)
     axes[0, 0].set_ylabel("fresh strings")
     return figure
 
 
-def _laws(ax: plt.Axes, part: pd.DataFrame, L: int) -> None:
+def _laws(ax: Axes, part: pd.DataFrame, L: int) -> None:
     """Lines of slope 3 and L + 1 from the first threshold of data2vec."""
     first = part[(part["objective"] == "data2vec") & (part["aim"] == part["aim"].min())]
-    known = [(m, v, f.value) for m, v, f in zip(first["m"], first["v"], first["strings"], strict=True) if f.identified]
+    known = [
+        (m, v, f.value)
+        for m, v, f in zip(first["m"], first["v"], first["strings"], strict=True)
+        if f.identified
+    ]
     if not known:
         return
     m, v, value = known[0]

@@ -438,8 +438,8 @@ GROUPS = {
     "probes_* encoder_probes phase_limits traces bench_learners",
     "runs": "experiments tree_settings experiment_* grids checkpoints worker execution records same_code "
     "results sweeps audit confirm tuning bench",
-    "figures": "fits *_fits trainings separation figures looks figures_* drawings schematics* pictures "
-    "widgets widget_*",
+    "figures": "fits *_fits trainings separation fresh_strings figures looks figures_* drawings "
+    "schematics* pictures widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",
 }
 
