@@ -33,9 +33,11 @@ def tell(found):
     print(json.dumps(found, sort_keys=True, default=lambda number: number.item()), flush=True)
 learner = json.loads(sys.stdin.readline())
 try:
-    tell(experiments.code_hash(learner))
+    from rhmlib import provenance
+    module = experiments._address(learner)[0]
+    tell([experiments.code_hash(learner), provenance.code_hash(module)])
 except ValueError:
-    tell(None)
+    tell([None, None])
 for line in sys.stdin:
     texts, known = json.loads(line), experiments.field_names(learner)
     try:
@@ -67,6 +69,9 @@ class Comparison:
         Runs that both did, rows of the present code, and runs without a difference.
     times : float or None
         Geometric mean of the newer code's times by the older one's, where rows have times.
+    same_source : bool
+        Whether all modules that the learner imports were the same in both, up to comments, and just
+        the way of hashing them was not: then nothing is run.
     """
 
     learner: str
@@ -79,6 +84,7 @@ class Comparison:
     rows: int
     equal: int
     times: float | None = None
+    same_source: bool = False
 
 
 def confirm(
@@ -143,11 +149,20 @@ def confirm(
             new = experiments.code_hash(learner)
             linked = same_code.linked(learner, new, top)
             stale = {code for of, code in tables if of == learner and code not in linked}
-            old = _drive(Path(folder), learner, [])[0] if stale else new
-            if old not in stale:
+            if not stale:
+                continue
+            old, old_modules = _drive(Path(folder), learner, [])[0]
+            if old is None or old in linked or not same_code.linked(learner, old, top) & stale:
+                continue
+            if old_modules == _drive(provenance.PACKAGE.parent, learner, [])[0][1]:
+                found.append(_of_same_sources(learner, (old, new), older_commit=commit, **newer))
+                _write(found[-1], top)
+                say(f"{learner}: the same sources")
                 continue
             rng = np.random.default_rng(seed)
-            samples = [*_quick(top, learner), *_spread(tables[learner, old], runs, max_seconds, rng)]
+            codes = same_code.linked(learner, old, top) & stale
+            recorded = _joined(tables[learner, code] for code in sorted(codes))
+            samples = [*_quick(top, learner), *_spread(recorded, runs, max_seconds, rng)]
             found.append(_compare(learner, (old, new), Path(folder), samples, older_commit=commit, **newer))
             _write(found[-1], top)
             say(f"{learner}: {found[-1].equal} of {found[-1].runs} runs equal ({found[-1].rows} rows)")
@@ -196,6 +211,15 @@ def _tables(root: Path) -> dict[tuple[str, str], dict[str, list[results.Row]]]:
     return found
 
 
+def _joined(parts: Iterable[Mapping[str, list[results.Row]]]) -> dict[str, list[results.Row]]:
+    """Runs of several codes, by table."""
+    found: dict[str, list[results.Row]] = {}
+    for part in parts:
+        for table, rows in part.items():
+            found.setdefault(table, []).extend(rows)
+    return found
+
+
 def _on_cpu(device: str) -> bool:
     """Whether a run would be on the CPU here: on a GPU not even one code need agree with itself."""
     return device == "cpu" or (device == "auto" and provenance.resolve_device() == "cpu")
@@ -224,6 +248,10 @@ def _spread(
     return turns[:count]
 
 
+def _of_same_sources(learner: str, codes: tuple[str, str], **commits: Any) -> Comparison:
+    return Comparison(learner, *codes, runs=0, rows=0, equal=0, same_source=True, **commits)
+
+
 def _compare(
     learner: str, codes: tuple[str, str], older: Path, samples: list[dict[str, str]], **commits: Any
 ) -> Comparison:
@@ -231,9 +259,9 @@ def _compare(
     newer = provenance.PACKAGE.parent
     with ThreadPoolExecutor(2) as pool:
         before, after = pool.map(lambda path: _drive(path, learner, samples), (older, newer))
-    if (before[0], after[0]) != codes:
+    if (before[0][0], after[0][0]) != codes:
         raise ValueError(
-            f"the code must stay as it is during a comparison. Found {after[0]}, after {codes[1]}."
+            f"the code must stay as it is during a comparison. Found {after[0][0]}, after {codes[1]}."
         )
     both = [(a, b) for a, b in zip(before[1:], after[1:], strict=True) if a is not None and b is not None]
     equal = sum(_text(a) == _text(b) for a, b in both)
@@ -257,7 +285,7 @@ def _times(both: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> flo
 
 
 def _drive(path: Path, learner: str, samples: list[dict[str, str]]) -> list[Any]:
-    """Hash of a code and, by it, the rows of some runs."""
+    """Hashes of a code, of what a run reaches and of whole modules, and, by it, the rows of some runs."""
     lines = "".join(f"{json.dumps(each)}\n" for each in (learner, *samples))
     environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from rhmlib import provenance
+from rhmlib import provenance, reach
 from rhmlib.parameters import suggestion
 
 # Loaded when first used: a learner that needs numpy alone does not pay for torch.
@@ -303,18 +303,18 @@ def code_hash(learner: str) -> str:
     Returns
     -------
     str
-        Twelve hex digits: :func:`rhmlib.provenance.code_hash` of the experiment's module, which
-        follows its imports. Of a module outside rhmlib its source counts, those of the modules that it
-        imports and that are neither installed nor of the standard library, and what these import of rhmlib.
+        Twelve hex digits: :func:`rhmlib.reach.code_hash` of the experiment's class. Of a module outside
+        rhmlib its source counts, those of the modules that it imports and that are neither installed nor of
+        the standard library, and the modules of rhmlib that these import.
 
     Raises
     ------
     ValueError
         If there is no such learner or module.
     """
-    module = _address(learner)[0]
+    module, name = _address(learner)
     if module.startswith("rhmlib."):
-        return provenance.code_hash(module)
+        return reach.code_hash(module, name)
     sources: dict[str, str] = {}
     imported: set[str] = set()
     queue = [module]

@@ -244,7 +244,7 @@ def same_codes(context: Context) -> str:
             _code(row["learner"]),
             _code(row["older_code"]),
             _code(row["newer_code"]),
-            f"{row['equal']} of {row['runs']}",
+            "same sources" if row.get("same_source") == "true" else f"{row['equal']} of {row['runs']}",
             row["rows"],
             row["times"],
         )
@@ -436,8 +436,8 @@ GROUPS = {
     "learners": "ilc ilc_steps token_ilc drawn_counts pooled_tokens slc slc_gramian slc_watch encoders "
     "objectives data2vec data2vec_* baselines contrastive multiscale stacked plain_* training probes "
     "probes_* encoder_probes phase_limits traces bench_learners",
-    "runs": "experiments tree_settings experiment_* grids checkpoints worker execution records same_code "
-    "results sweeps audit confirm tuning bench",
+    "runs": "experiments reach tree_settings experiment_* grids checkpoints worker execution records "
+    "same_code results sweeps audit confirm tuning bench",
     "figures": "fits *_fits trainings separation fresh_strings figures looks figures_* drawings "
     "schematics* pictures widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",

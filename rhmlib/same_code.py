@@ -38,8 +38,8 @@ def linked(learner: str, present: str, root: str | Path | None = None) -> frozen
     frozenset of str
         The hashes that the record links to `present`: by steps from one code to another, both of which did
         the same runs of the learner on one machine, at least `ENOUGH` in one comparison, and gave the same
-        rows to the last bit. Where two codes differed in a run, neither they nor what is linked to both of
-        them is linked.
+        rows to the last bit, or were of the very same sources. Where two codes differed in a run, neither
+        they nor what is linked to both of them is linked.
     """
     path = record_path(root)
     try:
@@ -58,7 +58,7 @@ def _linked(path: Path, stamp: int, learner: str, present: str) -> frozenset[str
             continue
         if row["equal"] != row["runs"]:
             broken.append({a, b})
-        elif int(row["runs"]) >= ENOUGH:
+        elif int(row["runs"]) >= ENOUGH or row.get("same_source") == "true":
             neighbours[a].add(b)
             neighbours[b].add(a)
     found, todo = {present}, [present]

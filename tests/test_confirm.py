@@ -25,7 +25,7 @@ def git(root, *arguments):
 def make_root(tmp_path):
     """A checkout whose first commit has an older library, by which its table says to be made."""
 
-    def make(change, replicates=3):
+    def make(change, replicates=3, changed="experiment_ilc"):
         folder = tmp_path / "params" / "sweeps"
         folder.mkdir(parents=True)
         scales = {
@@ -35,12 +35,12 @@ def make_root(tmp_path):
         (folder / "ilc.yaml").write_text(yaml.safe_dump({"learner": "ilc", "scales": scales}))
         sweeps.sweep("ilc", root=tmp_path, jobs=1, progress=False, say=lambda line: None)
         shutil.copytree(provenance.PACKAGE, tmp_path / "rhmlib", ignore=shutil.ignore_patterns("__pycache__"))
-        module = tmp_path / "rhmlib" / "experiment_ilc.py"
+        module = tmp_path / "rhmlib" / f"{changed}.py"
         module.write_text(change(module.read_text()))
         git(tmp_path, "init", "-q")
         git(tmp_path, "add", "rhmlib")
         git(tmp_path, "commit", "-qm", "older")
-        old = confirm._drive(tmp_path, "ilc", [])[0]
+        old = confirm._drive(tmp_path, "ilc", [])[0][0]
         path = tmp_path / "results" / "ilc.csv"
         with path.open(newline="") as file:
             rows = [{**row, "code_hash": old} for row in csv.DictReader(file)]
@@ -60,7 +60,9 @@ def states(root):
 
 
 def test_rows_of_a_code_that_gives_the_same_stay_in_use(make_root, capsys):
-    root = make_root(lambda source: f"{source}\n\n_SPARE = 1\n")
+    root = make_root(
+        lambda source: source.replace("    def run(self", "    spare = 1\n\n    def run(self", 1)
+    )
     assert states(root) == (0, 6)
     assert main(["--root", str(root), "confirm", "HEAD", "ilc", "--runs", "3"]) == 0
     assert "ilc: 5 of 5 runs equal" in capsys.readouterr().out  # two of them of the scale "quick"
@@ -71,6 +73,16 @@ def test_rows_of_a_code_that_gives_the_same_stay_in_use(make_root, capsys):
     assert row["newer_code"] == experiments.code_hash("ilc")
     assert (row["older_commit"], row["times"]) == (confirm._name(root, "HEAD"), "")
     assert row["older_code"] not in same_code.linked("ilc", "0" * 12, root)
+
+
+def test_another_way_of_hashing_the_same_sources_asks_for_no_run(make_root, capsys):
+    root = make_root(lambda source: source.replace("[:12]", "[1:13]"), changed="reach")
+    assert states(root) == (0, 6)
+    assert main(["--root", str(root), "confirm", "HEAD", "ilc"]) == 0
+    assert "ilc: the same sources" in capsys.readouterr().out
+    assert states(root) == (6, 0)
+    [row] = same_code.read_record(root)
+    assert (row["runs"], row["same_source"]) == ("0", "true")
 
 
 def test_one_difference_and_they_do_not(make_root):
@@ -123,8 +135,9 @@ def test_a_code_that_stops_is_told(tmp_path):
 
 def test_what_one_code_does_not_know_is_left_out():
     here = provenance.PACKAGE.parent
-    assert confirm._drive(here, "none-such", []) == [None]
-    assert confirm._drive(here, "ilc", [{"v": "none"}]) == [experiments.code_hash("ilc"), None]
+    assert confirm._drive(here, "none-such", []) == [[None, None]]
+    assert confirm._drive(here, "ilc", [{"v": "none"}])[0][0] == experiments.code_hash("ilc")
+    assert confirm._drive(here, "ilc", [{"v": "none"}])[1] is None
 
 
 def test_times_are_set_beside_each_other_and_all_else_compared():

@@ -12,7 +12,7 @@ SIZES = np.geomspace(100, 1e6, 30).round()
 
 
 def table(power=3.0, binds="strings", objectives=("data2vec", "mlm")):
-    """Accuracies that pass one half at 16 m**power strings (steps: at half as many batches), four grammars."""
+    """Accuracies of four grammars that pass one half at 16 m**power strings, or after as many batches."""
     rows = []
     batch_sizes = [8, 32, 128]
     for objective, L, m, batch, r in itertools.product(objectives, (3, 4), (3, 4, 6), batch_sizes, range(4)):
