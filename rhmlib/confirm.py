@@ -162,6 +162,8 @@ def confirm(
             rng = np.random.default_rng(seed)
             codes = same_code.linked(learner, old, top) & stale
             recorded = _joined(tables[learner, code] for code in sorted(codes))
+            if not recorded:
+                continue
             samples = [*_quick(top, learner), *_spread(recorded, runs, max_seconds, rng)]
             found.append(_compare(learner, (old, new), Path(folder), samples, older_commit=commit, **newer))
             _write(found[-1], top)
@@ -205,18 +207,20 @@ def _tables(root: Path) -> dict[tuple[str, str], dict[str, list[results.Row]]]:
     for path in grids.sweep_files(root):
         for rows in results.Table(path.stem, root).runs()[1].values():
             first = rows[0]
-            if first["status"] == "done" and _on_cpu(first.get("device") or "cpu"):
+            if first["status"] == "done":
                 of_code = found.setdefault((first["learner"], first["code_hash"]), {})
                 of_code.setdefault(path.stem, []).append(first)
     return found
 
 
 def _joined(parts: Iterable[Mapping[str, list[results.Row]]]) -> dict[str, list[results.Row]]:
-    """Runs of several codes, by table."""
+    """Runs of several codes on the CPU, by table."""
     found: dict[str, list[results.Row]] = {}
     for part in parts:
         for table, rows in part.items():
-            found.setdefault(table, []).extend(rows)
+            there = [row for row in rows if _on_cpu(row.get("device") or "cpu")]
+            if there:
+                found.setdefault(table, []).extend(there)
     return found
 
 
