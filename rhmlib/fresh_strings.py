@@ -118,6 +118,11 @@ class Findings:
         Accuracy of level 2 at the end, at the fewest rules, with AdamW alone and one mask; NaN if not run.
     plain_untrained : float
         The same before training.
+    inside : DataFrame
+        Synonym scores of levels at the end, at the largest depth, by m and objective; a column a level.
+    stall : dict of str to float
+        Of masked tokens at the smallest depth and the second m: `best` and `last` accuracy of level 2, and
+        the loss there, `best_loss` and `last_loss`. Empty where there are no such runs.
     grammars : int
         Grammars a point.
     collapsed : int
@@ -130,6 +135,8 @@ class Findings:
     batches: pd.DataFrame
     plain: float
     plain_untrained: float
+    inside: pd.DataFrame
+    stall: dict[str, float]
     grammars: int
     collapsed: int
 
@@ -146,6 +153,7 @@ class Findings:
         return {
             **powers,
             **beside,
+            **{f"fresh-stall-{name.replace('_', '-')}": f"{value:.2f}" for name, value in self.stall.items()},
             "fresh-plain": f"{self.plain:.2f}",
             "fresh-plain-untrained": f"{self.plain_untrained:.2f}",
             "fresh-grammars": self.grammars,
@@ -171,9 +179,33 @@ def chapter_findings(table: pd.DataFrame, rng: np.random.Generator, accuracy: fl
         batches(table, accuracy),
         float(plain[plain["step"] == plain["step"].max()]["probe_accuracy"].mean()),
         float(plain[plain["step"] == 0]["probe_accuracy"].mean()),
+        _inside(last),
+        _stall(main),
         int(main["n_replicas"].max()),
         int(last.groupby(["objective", "L", "m", "replica"])["collapsed"].any().sum()),
     )
+
+
+def _inside(last: pd.DataFrame) -> pd.DataFrame:
+    deep = last[(last["L"] == last["L"].max()) & (last["level"] < last["L"])]
+    wide = deep.pivot_table(index=["m", "objective"], columns="level", values="synonym_score")
+    return wide.rename(columns=lambda level: f"level {level}").rename_axis(columns=None)
+
+
+def _stall(main: pd.DataFrame) -> dict[str, float]:
+    part = main[(main["objective"] == "mlm") & (main["L"] == main["L"].min())]
+    part = part[(part["level"] == 2) & (part["step"] > 0)]
+    ms = sorted(part["m"].unique())
+    if len(ms) < 2:
+        return {}
+    curve = part[part["m"] == ms[1]].groupby("step")[["probe_accuracy", "loss"]].mean()
+    best, last = curve.loc[curve["probe_accuracy"].idxmax()], curve.iloc[-1]
+    return {
+        "best": float(best["probe_accuracy"]),
+        "last": float(last["probe_accuracy"]),
+        "best_loss": float(best["loss"]),
+        "last_loss": float(last["loss"]),
+    }
 
 
 def _beside(strings: pd.DataFrame) -> dict[tuple[int, str, int], float]:

@@ -26,7 +26,7 @@ def table(power=3.0, binds="strings", objectives=("data2vec", "mlm")):
                 {"objective": objective, "L": L, "m": m, "v": 16, "n": np.nan, "replica": r, "n_replicas": 4}
                 | {"descent": "muon", "n_masks": 8, "batch_size": batch, "width": 128, "step": size / batch}
                 | {"strings_seen": size, "level": level, "probe_accuracy": accuracy, "collapsed": False}
-                | {"root_mlp": accuracy if level == L else np.nan}
+                | {"root_mlp": accuracy if level == L else np.nan, "synonym_score": accuracy, "loss": 1.0}
             )
     return pd.DataFrame(rows)
 
