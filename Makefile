@@ -9,7 +9,7 @@ REPOSITORY_URL ?=
 export REPOSITORY_URL
 
 BIN    := $(VENV)/bin
-EXTRAS := book,cluster,tune,dev
+EXTRAS := all,dev
 STAMP  := $(VENV)/.rhmlib-installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCK   := _build/lock-env

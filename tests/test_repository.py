@@ -4,9 +4,11 @@ import ast
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 BASE = [Requirement(line) for line in PROJECT["dependencies"]]
-DIRECT = BASE + [Requirement(line) for lines in EXTRAS.values() for line in lines]
+DIRECT = BASE + [Requirement(line) for name, lines in EXTRAS.items() for line in lines if name != "all"]
 
 # Written as patterns, so that this file does not match itself.
 HOSTS = re.compile(
@@ -99,7 +101,39 @@ def test_conda_environment_installs_what_make_installs() -> None:
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.partition("=")[2] + ".0")
     assert wanted
     assert pip == ["-c constraints.txt", f"-e .[{wanted[1]}]"]
-    assert set(wanted[1].split(",")) == set(EXTRAS)
+    everything = Requirement(EXTRAS["all"][0])
+    assert {*wanted[1].split(","), *everything.extras} == set(EXTRAS)
+
+
+@pytest.mark.slow
+def test_the_wheel_needs_numpy_and_its_like_alone(tmp_path: Path) -> None:
+    """The README's example runs where nothing but the wheel was installed."""
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "rhmlib", source / "rhmlib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([*build, "-w", str(tmp_path), str(source)], check=True)
+    [wheel] = tmp_path.glob("rhmlib-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"rhmlib/py.typed", "rhmlib/widget_base_files/widget.css"} <= set(names)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True)
+    example = re.search(r"```python\nimport numpy.*?```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert example
+    code = example[0].removeprefix("```python").removesuffix("```")
+    code += "\nimport sys; assert not {'torch', 'matplotlib', 'click'} & set(sys.modules)"
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert "1.0" in done.stdout
+    missing = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    assert missing.returncode
+
+
+def test_importing_the_library_loads_nothing_heavy() -> None:
+    code = "import sys, rhmlib; assert not {'torch', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ---------------------------------------------------------------- the book

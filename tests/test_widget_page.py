@@ -42,7 +42,7 @@ def test_the_vendored_module_is_that_of_the_installed_package():
 
 def test_files_beside_the_modules_are_shipped_and_make_a_chapter_stale(tmp_path, monkeypatch):
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    assert tools["setuptools"]["package-data"] == {"rhmlib": [f"{FILES.name}/*"]}
+    assert tools["setuptools"]["package-data"] == {"rhmlib": ["py.typed", f"{FILES.name}/*"]}
     project = chapters.find_project(ROOT)
     chapter = chapters.read_chapter(project, "rhm")
     before = chapters.fingerprint(project, chapter, chapter.defaults)
