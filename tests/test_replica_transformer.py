@@ -1,5 +1,7 @@
 """Replicas of the transformer: each is the single encoder, none knows of the others, and Muon is torch's."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -185,3 +187,18 @@ def test_weights_do_not_depend_on_the_group():
     other = OnlineExperiment(objective="mlm", **SMALL | {"n_replicas": 1, "model_seed": 1})
     both, one = (make_learner(c, "cpu").encoder.weights for c in (config, other))
     assert all(torch.equal(both[name][1], one[name][0]) for name in both)
+
+
+@pytest.mark.parametrize("descent", ["muon", "adamw"])
+@pytest.mark.parametrize("predicts", KINDS)
+def test_a_step_neither_mixes_devices_nor_waits_for_one(predicts, descent, monkeypatch):
+    """On "meta" there are no values: a step that read one back, or made a tensor on the host, would raise."""
+    # AdamW has no fused kernel for this device; torch sees to it that the one for CUDA can be captured.
+    nothing = SimpleNamespace(step=lambda: None)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, **settings: nothing)
+    model = learner([0, 1, 2], predicts).to("meta")
+    model.teacher = {name: weight.to("meta") for name, weight in model.teacher.items()}
+    steps = ReplicaDescent(model, descent=descent)
+    for batch in data(2, device="meta"):
+        steps.step(*batch)
+    assert steps.last_loss.is_meta
