@@ -13,6 +13,8 @@ from rhmlib.fits import Curve, Estimate, curves, exponent, threshold
 
 # The root's accuracy that counts as learnt. Of levels it is a parameter.
 ROOT_LEARNT = 0.75
+# Where curves of batches of several sizes are compared: the steepest part, which even a short run reaches.
+_HALF = 0.5
 # What tells a run of the recipe from a control of it.
 _RECIPE = {"descent": "muon", "n_masks": 8, "batch_size": 32, "width": 128}
 
@@ -153,6 +155,11 @@ class Findings:
         return {
             **powers,
             **beside,
+            **{
+                f"fresh-batch-{m}-{size}": f"{self.batches.loc[m, size]:.0f}"
+                for m in self.batches.index
+                for size in self.batches.columns
+            },
             **{f"fresh-stall-{name.replace('_', '-')}": f"{value:.2f}" for name, value in self.stall.items()},
             "fresh-plain": f"{self.plain:.2f}",
             "fresh-plain-untrained": f"{self.plain_untrained:.2f}",
@@ -176,7 +183,7 @@ def chapter_findings(table: pd.DataFrame, rng: np.random.Generator, accuracy: fl
         powers,
         strings,
         _beside(strings),
-        batches(table, accuracy),
+        batches(table),
         float(plain[plain["step"] == plain["step"].max()]["probe_accuracy"].mean()),
         float(plain[plain["step"] == 0]["probe_accuracy"].mean()),
         _inside(last),
@@ -217,14 +224,14 @@ def _beside(strings: pd.DataFrame) -> dict[tuple[int, str, int], float]:
     return {(int(L), str(aim), int(m)): float(value) for (L, aim, m), value in ratio.items()}
 
 
-def batches(table: pd.DataFrame, accuracy: float = 0.9) -> pd.DataFrame:
+def batches(table: pd.DataFrame) -> pd.DataFrame:
     """Strings to level 2 by the size of a batch: equal where strings are short, proportional where steps are.
 
     Returns
     -------
     DataFrame
-        Indexed by m; a column a batch size; units of v m**3, in the mean over the grammars that all
-        sizes have. Empty without controls.
+        Indexed by m; a column a batch size; units of v m**3 to an accuracy of one half, in the mean over the
+        grammars that all sizes have. Empty without controls, and where an untrained encoder has as much.
     """
     same = table["n"].isna() & (table["descent"] == "muon") & (table["objective"] == "data2vec")
     part = table[same & (table["L"] == 3) & (table["n_masks"] == 8)]
@@ -237,8 +244,9 @@ def batches(table: pd.DataFrame, accuracy: float = 0.9) -> pd.DataFrame:
         kept = rows[rows["replica"] <= few]
         for (size, _), curve in strings_curves(kept, "level 2", by=("batch_size", "m")).items():
             rng = np.random.default_rng(0)
-            value = threshold(curve, accuracy, rng, n_bootstrap=1).value
-            found[int(m), int(size)] = value / (curve.v * curve.m**3)
+            value = threshold(curve, _HALF, rng, n_bootstrap=1).value
+            if value > 0:
+                found[int(m), int(size)] = value / (curve.v * curve.m**3)
     series = pd.Series(found, dtype=float)
     if series.empty:
         return pd.DataFrame()
