@@ -41,6 +41,7 @@ LEARNERS = {
     "phases": "rhmlib.experiment_phases:PhasesExperiment",
     "pooled_tokens": "rhmlib.experiment_pooled_tokens:PooledTokensExperiment",
     "replica_step": "rhmlib.experiment_replica_steps:ReplicaStepExperiment",
+    "real_trees": "rhmlib.experiment_real_trees:RealTreesExperiment",
     "root_probes": "rhmlib.experiment_root_probes:RootProbesExperiment",
     "synonym_blocks": "rhmlib.experiment_synonym_blocks:SynonymBlocksExperiment",
     "slc": "rhmlib.experiment_slc:SLCExperiment",

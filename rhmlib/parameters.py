@@ -163,6 +163,9 @@ _PARAMETERS = (
     _integer("n_grammars", "grammars drawn for each point", 1),
     _integer("n_sizes", "sizes of the training set on a curve", 2),
     _integer("n_bootstrap", "bootstrap resamples behind an interval", 10),
+    _choice("counted", "what is counted in trees of code", "pairs", "tuples"),
+    _integer("n_files", "files of code that are counted at most", 3),
+    _integer("n_pairs", "nodes that are tried as the first of a pair, in each stratum", 1),
     _integer("chunk", "strings held in memory at once", 1),
     _numbers("multiples", "sizes of the training set in units of v m³", above=0),
     # seeds
