@@ -16,7 +16,15 @@ from rhmlib.token_tuples import agreement_table
 # What a row has, where it has it.
 _COLUMNS = (
     *("quantity", "kind", "height", "distance", "pairs", "tuples", "value", "low", "high"),
-    *("shuffled", "null", "entropy", "majority_accuracy", "codes_used", "adjusted_information"),
+    *(
+        "shuffled",
+        "null",
+        "entropy",
+        "majority_accuracy",
+        "codes_used",
+        "adjusted_information",
+        "rare_information",
+    ),
 )
 
 

@@ -225,8 +225,11 @@ def information_table(
     for (kind, height), found in sorted(slopes.items()):
         row = {"kind": kind, "height": height, "distance": 0}
         rows.append({"quantity": "slope", **row, **with_interval(found)})
-        rows.append({"quantity": "slope to tokens", **row, **with_interval(found / slopes["tokens", 0])})
+        if ("tokens", 0) in slopes:
+            rows.append({"quantity": "slope to tokens", **row, **with_interval(found / slopes["tokens", 0])})
     for (kind, height, d), found in known.items():
+        if ("tokens", 0, d) not in known:
+            continue
         row = {"quantity": "times tokens", "kind": kind, "height": height, "distance": d}
         rows.append({**row, **with_interval(found / known["tokens", 0, d])})
     return rows

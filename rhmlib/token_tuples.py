@@ -16,8 +16,9 @@ from rhmlib.real_trees import tokens_below
 from rhmlib.syntax_trees import Ints, Trees
 
 CONTEXTS = ("latents", "tokens", "beside")
-# Longest tuple that is clustered, and numbers of tuples that are counted.
-LONGEST, SIZES = 5, (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+# Longest tuple that is clustered, counts of a rare one, and numbers of tuples that are counted.
+LONGEST, RARE = 5, 10
+SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
 def tuple_table(trees: Trees, rng: np.random.Generator) -> dict[str, Ints]:
@@ -84,8 +85,9 @@ def cluster_tuples(
     Returns
     -------
     dict
-        Of :func:`rhmlib.metrics.level_metrics`, and `adjusted_information`, on `test`. Tuples that were never
-        seen have the code of the mean context.
+        Of :func:`rhmlib.metrics.level_metrics`, and adjusted mutual information of codes and types, on all of
+        `test` and on tuples that were counted `RARE` times at most. Tuples that were never seen have the code
+        of the mean context.
     """
     tuples, at, counts = np.unique(train["tuple"], return_inverse=True, return_counts=True)
     width = int(max(train[context].max(), test[context].max())) + 1
@@ -98,8 +100,13 @@ def cluster_tuples(
     fallback = found.predict(np.average(mean, axis=0, weights=counts)[None])[0]
     where = np.minimum(np.searchsorted(tuples, test["tuple"]), len(tuples) - 1)
     codes = np.where(tuples[where] == test["tuple"], labels[where], fallback).astype(np.intp)
-    agreement = adjusted_mutual_info_score(test["type"], codes)
-    return {**level_metrics(codes, test["type"]), "adjusted_information": float(agreement)}
+    often = np.where(tuples[where] == test["tuple"], counts[where], 0)
+    rare = (often > 0) & (often <= RARE)
+    agreement = {
+        name: float(adjusted_mutual_info_score(test["type"][which], codes[which])) if which.any() else None
+        for name, which in (("adjusted_information", often >= 0), ("rare_information", rare))
+    }
+    return {**level_metrics(codes, test["type"]), **agreement}
 
 
 def agreement_table(trees: Trees, n_test: int, seed: int) -> list[dict[str, Any]]:
