@@ -430,15 +430,15 @@ def _asked(number: claims.Number, numbers: claims.Numbers) -> str:
 
 # Modules by group, each of which imports from those above it alone.
 GROUPS = {
-    "data": "grammar sampling*",
+    "data": "grammar sampling* syntax_trees",
     "exact": "exact belief_propagation entropies theory signals metrics ilc_theory proof tax block_theory "
     "lifting likeness staircases",
     "learners": "ilc ilc_steps token_ilc drawn_counts pooled_tokens slc slc_gramian slc_watch encoders "
     "objectives data2vec data2vec_* baselines contrastive multiscale stacked plain_* training probes "
-    "probes_* encoder_probes phase_limits traces bench_learners",
+    "probes_* encoder_probes phase_limits traces bench_learners real_trees token_tuples",
     "runs": "experiments reach tree_settings experiment_* grids checkpoints worker execution records "
     "same_code results sweeps audit confirm tuning bench",
-    "figures": "fits *_fits trainings separation fresh_strings figures looks figures_* drawings "
+    "figures": "fits *_fits *_findings trainings separation fresh_strings figures looks figures_* drawings "
     "schematics* pictures widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",
 }

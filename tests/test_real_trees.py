@@ -2,10 +2,19 @@
 
 import dataclasses
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from rhmlib import experiments, real_trees, syntax_trees, token_tuples
+from rhmlib import (
+    experiments,
+    figures,
+    figures_real_trees,
+    real_trees,
+    real_trees_findings,
+    syntax_trees,
+    token_tuples,
+)
 from rhmlib.experiment_real_trees import RealTreesExperiment
 
 SOURCE = "@cached\ndef f(a, *, b=1):\n    return a.c[0] + -b  # a comment\n\nx = f'{y} of {z}' 'more'\n"
@@ -158,3 +167,17 @@ def test_the_experiment_is_deterministic_and_forgets_no_row(counted):
     wanted = {"pairs": {"information", "matched", "advantage"}, "tuples": {"agreement"}}[counted]
     assert wanted <= {row["quantity"] for row in rows}
     assert all(row["files"] == 15 for row in rows)
+
+
+def test_findings_and_figures_of_the_table():
+    figures.use_style()
+    table = real_trees_findings.chapter_rows(1000, 400_000, 20_000, 200)
+    assert "config_hash" in table  # read, not computed
+    findings = real_trees_findings.chapter_findings(table)
+    assert set(findings.slopes) == set(real_trees.KINDS)
+    assert len(findings.times) == 14
+    assert not any("nan" in str(text) for text in findings.glued().values())
+    allowed = r"confirmed|contradicted|undecided|not seen|holds in \d of \d cases"
+    assert findings.verdicts()["verdict"].str.fullmatch(allowed).all()
+    for draw in (figures_real_trees.information_of_pairs, figures_real_trees.agreement_of_clusters):
+        plt.close(draw(table))
