@@ -159,6 +159,7 @@ class Findings:
                 f"fresh-batch-{m}-{size}": f"{self.batches.loc[m, size]:.0f}"
                 for m in self.batches.index
                 for size in self.batches.columns
+                if self.batches.loc[m, size] > 0
             },
             **{f"fresh-stall-{name.replace('_', '-')}": f"{value:.2f}" for name, value in self.stall.items()},
             "fresh-plain": f"{self.plain:.2f}",
@@ -230,8 +231,9 @@ def batches(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by m; a column a batch size; units of v m**3 to an accuracy of one half, in the mean over the
-        grammars that all sizes have. Empty without controls, and where an untrained encoder has as much.
+        Indexed by m; a column a batch size; units of v m**3, in the mean over the grammars that all sizes
+        have, to an accuracy of one half, or of nine tenths where an untrained encoder has half. Empty
+        without controls.
     """
     same = table["n"].isna() & (table["descent"] == "muon") & (table["objective"] == "data2vec")
     part = table[same & (table["L"] == 3) & (table["n_masks"] == 8)]
@@ -244,9 +246,9 @@ def batches(table: pd.DataFrame) -> pd.DataFrame:
         kept = rows[rows["replica"] <= few]
         for (size, _), curve in strings_curves(kept, "level 2", by=("batch_size", "m")).items():
             rng = np.random.default_rng(0)
-            value = threshold(curve, _HALF, rng, n_bootstrap=1).value
-            if value > 0:
-                found[int(m), int(size)] = value / (curve.v * curve.m**3)
+            untrained = kept[(kept["step"] == kept["step"].min()) & (kept["level"] == 2)]["probe_accuracy"]
+            value = threshold(curve, _HALF if untrained.mean() < _HALF else 0.9, rng, n_bootstrap=1).value
+            found[int(m), int(size)] = value / (curve.v * curve.m**3)
     series = pd.Series(found, dtype=float)
     if series.empty:
         return pd.DataFrame()
