@@ -177,7 +177,7 @@ def test_findings_and_figures_of_the_table():
     assert set(findings.slopes) == set(real_trees.KINDS)
     assert len(findings.times) == 14
     assert not any("nan" in str(text) for text in findings.glued().values())
-    allowed = r"confirmed|contradicted|undecided|not seen|holds in \d of \d cases"
+    allowed = r"confirmed|contradicted|undecided|not seen|holds in \d+ of \d+ cases"
     assert findings.verdicts()["verdict"].str.fullmatch(allowed).all()
     for draw in (figures_real_trees.information_of_pairs, figures_real_trees.agreement_of_clusters):
         plt.close(draw(table))
