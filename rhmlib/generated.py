@@ -437,7 +437,7 @@ GROUPS = {
     "objectives data2vec data2vec_* baselines contrastive multiscale stacked plain_* training probes "
     "probes_* encoder_probes phase_limits traces bench_learners real_trees token_tuples",
     "runs": "experiments reach tree_settings experiment_* grids checkpoints worker execution records "
-    "same_code results sweeps audit confirm tuning bench",
+    "same_code results sweeps audit confirm tuning_files tuning bench",
     "figures": "fits *_fits *_findings trainings separation fresh_strings figures looks figures_* drawings "
     "schematics* pictures widgets widget_*",
     "book": "provenance parameters chapters notebooks runner build claims pages generated sphinx_* pdf cli",

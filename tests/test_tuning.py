@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from rhmlib import cli, experiments, figures_tuning, results, tuning
+from rhmlib import cli, experiments, figures_tuning, results, tuning, tuning_files
 from rhmlib.worker import SweepError
 
 HERE = Path(__file__).parent
@@ -110,7 +110,7 @@ def science(root):
         (changed(search__rate={"low": 0, "high": 1}), r"rate must be greater than 0. Found rate=0"),
         (changed(search__rate={"low": "slow", "high": 1}), r"rate must be a valid number. Found rate='slow'"),
         (changed(search__width={"low": 1, "high": 2.5}), r"width must be a valid integer.* Found width=2.5"),
-        (changed(search__kind={"low": 1, "high": 2}), r"kind must have choices, as it is no number"),
+        (changed(search__kind={"low": 1, "high": 2}), r"kind must be 'good'.* Found kind=1"),
         (changed(search__kind={"choices": ["good"]}), r"kind must have a list of at least 2 choices"),
         (changed(search__kind={"choices": ["good", "best"]}), r"kind must be 'good'.* Found kind='best'"),
         (changed(search__kind={"choices": ["good", None]}), r"kind must have a list of at least 2 choices"),
@@ -161,7 +161,7 @@ def test_wrong_calls(root, capsys, monkeypatch, call, words):
 
 
 def test_a_trial_does_the_first_seed_of_every_task_first(root):
-    scale = tuning.read_tuning("toy", root).scale("book")
+    scale = tuning_files.read_tuning("toy", root).scale("book")
     configs = [run.config for run in scale.runs({"rate": 0.5, "width": 3, "kind": "bad"})]
     assert [(c.grammar_seed, c.m) for c in configs] == [(0, 2), (0, 3), (1, 2), (1, 3)]
     assert {(c.rate, c.width, c.kind) for c in configs} == {(0.5, 3, "bad")}
@@ -171,17 +171,13 @@ def test_a_trial_does_the_first_seed_of_every_task_first(root):
     "path", sorted((HERE.parent / "params" / "tune").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_the_tuning_files_of_the_book(path):
-    found = tuning.read_tuning(path)
+    found = tuning_files.read_tuning(path)
     assert {"quick", "book"} <= found.scales.keys()
     quick, book = (
-        scale.trials * sum(experiments.cost(run.config) for run in scale.runs(first_ends(scale)))
+        scale.trials * sum(experiments.cost(run.config) for run in scale.runs(scale.first))
         for scale in (found.scales["quick"], found.scales["book"])
     )
     assert quick < 0.02 * book
-
-
-def first_ends(scale):
-    return {name: found.ends[0] for name, found in scale.search.items()}
 
 
 # ---------------------------------------------------------------- what is judged
@@ -192,17 +188,17 @@ def test_the_metric_is_the_mean_over_the_chosen_rows():
         {"level": a, "checkpoint": c, "x": x} for a, c, x in [(1, "best", 1), (2, "best", 3), (2, "last", 9)]
     ]
     rows.append({"level": 2, "checkpoint": "best", "x": 4.0})
-    judge = tuning.Objective("x", {"level": "top", "checkpoint": "best"}, "maximize", "mean")
+    judge = tuning_files.Objective("x", {"level": "top", "checkpoint": "best"}, "maximize", "mean")
     assert judge.of_run(rows) == 3.5
-    assert tuning.Objective("x", {"level": 1}, "maximize", "mean").of_run(rows) == 1.0
+    assert tuning_files.Objective("x", {"level": 1}, "maximize", "mean").of_run(rows) == 1.0
     with pytest.raises(ValueError, match=r"must choose rows of a run with numbers under x. Found \[\]"):
-        tuning.Objective("x", {"level": 3}, "maximize", "mean").of_run(rows)
+        tuning_files.Objective("x", {"level": 3}, "maximize", "mean").of_run(rows)
 
 
 def test_the_worst_run_is_the_least_or_the_largest():
     for direction, expected in (("maximize", 1.0), ("minimize", 4.0)):
-        assert tuning.Objective("x", {}, direction, "worst").of_trial([2.0, 1.0, 4.0]) == expected
-        assert tuning.Objective("x", {}, direction, "mean").of_trial([2.0, 1.0, 3.0]) == 2.0
+        assert tuning_files.Objective("x", {}, direction, "worst").of_trial([2.0, 1.0, 4.0]) == expected
+        assert tuning_files.Objective("x", {}, direction, "mean").of_trial([2.0, 1.0, 3.0]) == 2.0
 
 
 # ---------------------------------------------------------------- a study
@@ -373,7 +369,7 @@ def table_of(values, **columns):
     """A table of complete trials, as `read` returns it."""
     n = len(values)
     given = {"state": ["complete"] * n, "value": values, "intermediate": [f"0.5 {x!r}" for x in values]}
-    rest = {name: [""] * n for name in (*tuning._START, *tuning._END) if name not in given}
+    rest = {name: [""] * n for name in (*tuning_files.START, *tuning_files.END) if name not in given}
     return pd.DataFrame({**rest, **given, **columns, "stale": [False] * n})
 
 
