@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a machine with a CUDA device should do first, in about eight minutes: the CUDA tests, step times beside the
-# device's limit, then the paper's transformer on fresh strings, the most telling runs first. Tables go to results/, a run
-# at a time; called again, only what is missing is done.
+# What a machine with a CUDA device should do first, in about eight minutes: the CUDA tests, then the paper's transformer on
+# fresh strings, the most telling runs first, with step times beside the device's limit between its parts. Tables go to
+# results/, a run at a time; called again, only what is missing is done.
 #
 #   PYTHON=python3 bash benchmarks/gpu.sh [FOLDER]   copies tables to FOLDER after every part
 #   MINUTES=8 TESTS=1                                all in all, and whether to run the tests
-#   DEVICE_FREE=1 SCALE=quick                        a try on a CPU
+#   TESTS=0 SCALE=quick                              a try on a CPU
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}

@@ -35,7 +35,8 @@ learner = json.loads(sys.stdin.readline())
 try:
     from rhmlib import provenance
     module = experiments._address(learner)[0]
-    tell([experiments.code_hash(learner), provenance.code_hash(module)])
+    modules = provenance.code_hash(module) if module.startswith("rhmlib.") else None
+    tell([experiments.code_hash(learner), modules])
 except ValueError:
     tell([None, None])
 for line in sys.stdin:
@@ -154,7 +155,7 @@ def confirm(
             old, old_modules = _drive(Path(folder), learner, [])[0]
             if old is None or old in linked or not same_code.linked(learner, old, top) & stale:
                 continue
-            if old_modules == _drive(provenance.PACKAGE.parent, learner, [])[0][1]:
+            if old_modules and old_modules == provenance.code_hash(experiments._address(learner)[0]):
                 found.append(_of_same_sources(learner, (old, new), older_commit=commit, **newer))
                 _write(found[-1], top)
                 say(f"{learner}: the same sources")

@@ -15,7 +15,7 @@ from rhmlib.experiment_online import OnlineExperiment, make_learner
 from rhmlib.experiment_step_times import _Clock, _cycle
 from rhmlib.objectives import Descent
 from rhmlib.provenance import resolve_device
-from rhmlib.replica_transformer import ReplicaDescent
+from rhmlib.replica_transformer import ReplicaDescent, _block
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -52,8 +52,7 @@ class ReplicaStepExperiment:
 
     def cost(self) -> float:
         """Multiplications of the steps."""
-        steps = self.steps * (self.repeats + 1)
-        return self._training().cost() * steps
+        return self._training().cost() * self.steps * (self.repeats + 1)
 
     def _training(self) -> OnlineExperiment:
         names = ("objective", "v", "L", "width", "n_heads", "n_replicas", "n_masks", "batch_size")
@@ -83,7 +82,7 @@ class ReplicaStepExperiment:
         calls["single"] = self._single(device, products)
         limit = clock.rate(products, 5, device)
         found = clock.medians(calls, self.steps, self.repeats)
-        operations = self._operations()
+        operations = 2 * self._training().cost()  # of products, without attention's and Muon's own
         rows = []
         for writing, milliseconds in found.items():
             share = 1 if writing != "single" else self.n_replicas
@@ -99,17 +98,10 @@ class ReplicaStepExperiment:
             )
         return rows
 
-    def _operations(self) -> float:
-        """Floating-point operations of a step's matrix products, without attention's and Muon's own."""
-        c = self._training()
-        return 2 * c.cost()
-
     def _replicas(self, device: str, *, graph: bool, compiled: bool = False) -> Callable[[], object]:
         c = self._training()
         learner = make_learner(c, device)
         if compiled:
-            from rhmlib.replica_transformer import _block
-
             learner.encoder.run_block = torch.compile(_block, dynamic=False)
         descent = ReplicaDescent(learner, descent=self.descent, muon_lr=1e-4, lr=1e-5, graph=graph)
         generator = torch.Generator().manual_seed(self.model_seed)

@@ -277,14 +277,9 @@ def online_curves(table: pd.DataFrame, level: int, metric: str = "probe_accuracy
         A run that ended early, as all its probes were perfect, keeps its last value.
     """
     part = table[(table["level"] == level) & (table["checkpoint"] == "curve") & table["n"].isna()]
-    filled = []
-    for m, rows in part.groupby("m"):
-        wide = rows.pivot_table(index="grammar_seed", columns="strings_seen", values=metric).ffill(axis=1)
-        long = wide.stack().rename(metric).reset_index()
-        filled.append(long.assign(m=m, v=rows["v"].iloc[0]))
-    if not filled:
+    if part.empty:
         raise ValueError("table must hold runs on fresh strings (n left out). Found none.")
-    return curves(pd.concat(filled), by=["m"], metric=metric, size="strings_seen")
+    return curves(part, by=["m"], metric=metric, size="strings_seen", fill=True)
 
 
 def levels_against_strings(table: pd.DataFrame, metric: str = "synonym_score") -> Figure:

@@ -24,7 +24,7 @@ def accuracy_against_fresh_strings(table: pd.DataFrame, accuracy: float = 0.9) -
     depths = sorted(main["L"].unique())
     figure, axes = plt.subplots(len(depths), 2, figsize=(8.4, 3.3 * len(depths)), sharey=True, squeeze=False)
     for L, row in zip(depths, axes, strict=True):
-        shown = aims(int(L))[:2] if len(aims(int(L))) > 1 else aims(int(L))
+        shown = aims(int(L))[:2]
         for ax, aim in zip(row, shown, strict=False):
             for objective, part in main[main["L"] == L].groupby("objective"):
                 for (m,), curve in strings_curves(part, aim).items():
@@ -49,7 +49,7 @@ def accuracy_against_fresh_strings(table: pd.DataFrame, accuracy: float = 0.9) -
 
 
 def strings_against_rules(strings: pd.DataFrame) -> Figure:
-    """Draw the strings that level 2 and the root need against m, with the slopes of the two laws.
+    """Draw the strings that every aim needs against m, with the slopes of the two laws.
 
     Parameters
     ----------

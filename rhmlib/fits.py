@@ -130,6 +130,7 @@ def curves(
     metric: str = "hungarian_accuracy",
     size: str = "n",
     unit: str = "grammar_seed",
+    fill: bool = False,
 ) -> dict[tuple[Any, ...], Curve]:
     """Cut a table of runs into curves.
 
@@ -139,6 +140,10 @@ def curves(
         One row a run, of one level and learner; columns `by`, v, m, `size`, `unit` and `metric`.
     by : sequence of str
         Columns that tell the curves apart.
+    metric, size, unit : str
+        Columns of the accuracies, of P, and of what tells a curve's rows apart.
+    fill : bool
+        Whether a row that ends early, as a training that has learnt all, keeps its last value.
 
     Returns
     -------
@@ -161,6 +166,7 @@ def curves(
                 f"table must hold one row a run. Found several for one {size} and {unit} at {key}."
             )
         wide = part.pivot(index=unit, columns=size, values=metric).sort_index(axis=1)
+        wide = wide.ffill(axis=1) if fill else wide
         v, m = float(part["v"].iloc[0]), float(part["m"].iloc[0])
         out[key] = Curve(wide.columns.to_numpy(float), wide.to_numpy(float), v, m)
     return out

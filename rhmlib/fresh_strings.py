@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rhmlib.fits import Curve, Estimate, curves, exponent, threshold
+from rhmlib.fits import Curve, Estimate, crossing, curves, exponent, threshold
 
 # The root's accuracy that counts as learnt. Of levels it is a parameter.
 ROOT_LEARNT = 0.75
@@ -40,7 +40,7 @@ def learnt(aim: str, accuracy: float) -> float:
     return ROOT_LEARNT if aim == "root" else accuracy
 
 
-def strings_curves(table: pd.DataFrame, aim: str, by: Iterable[str] = ("m",)) -> dict[Any, Curve]:
+def strings_curves(table: pd.DataFrame, aim: str, by: Sequence[str] = ("m",)) -> dict[Any, Curve]:
     """Curves of a probe's accuracy against fresh strings, of one objective and depth.
 
     Parameters
@@ -49,7 +49,7 @@ def strings_curves(table: pd.DataFrame, aim: str, by: Iterable[str] = ("m",)) ->
         Rows of `rhmlib.experiment_online.OnlineExperiment`.
     aim : str
         ``"root"``, by the probe with a hidden layer, or ``"level k"``.
-    by : iterable of str
+    by : sequence of str
         Columns that tell curves apart.
 
     Returns
@@ -60,13 +60,7 @@ def strings_curves(table: pd.DataFrame, aim: str, by: Iterable[str] = ("m",)) ->
     L = int(table["L"].iloc[0])
     level, metric = (L, "root_mlp") if aim == "root" else (int(aim.split()[1]), "probe_accuracy")
     part = table[(table["level"] == level) & (table["step"] > 0)]
-    filled = []
-    for key, rows in part.groupby(list(by)):
-        wide = rows.pivot_table(index="replica", columns="strings_seen", values=metric).ffill(axis=1)
-        names = dict(zip(by, key, strict=True)) | {"v": rows["v"].iloc[0], "m": rows["m"].iloc[0]}
-        filled.append(wide.stack().rename("accuracy").reset_index().assign(**names))
-    long = pd.concat(filled).rename(columns={"replica": "grammar_seed"})
-    return curves(long, by=list(by), metric="accuracy", size="strings_seen")
+    return curves(part, by=by, metric=metric, size="strings_seen", unit="replica", fill=True)
 
 
 def thresholds(table: pd.DataFrame, rng: np.random.Generator, accuracy: float = 0.9) -> pd.DataFrame:
@@ -244,10 +238,10 @@ def batches(table: pd.DataFrame) -> pd.DataFrame:
             continue
         few = rows.groupby("batch_size")["replica"].max().min()
         kept = rows[rows["replica"] <= few]
+        untrained = kept[(kept["step"] == kept["step"].min()) & (kept["level"] == 2)]["probe_accuracy"]
+        aim = _HALF if untrained.mean() < _HALF else 0.9
         for (size, _), curve in strings_curves(kept, "level 2", by=("batch_size", "m")).items():
-            rng = np.random.default_rng(0)
-            untrained = kept[(kept["step"] == kept["step"].min()) & (kept["level"] == 2)]["probe_accuracy"]
-            value = threshold(curve, _HALF if untrained.mean() < _HALF else 0.9, rng, n_bootstrap=1).value
+            value = crossing(curve.sizes, curve.mean(), aim)
             found[int(m), int(size)] = value / (curve.v * curve.m**3)
     series = pd.Series(found, dtype=float)
     if series.empty:

@@ -9,10 +9,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -366,36 +367,45 @@ def _facts(name: str) -> tuple[str, frozenset[str]]:
 @lru_cache(maxsize=256)
 def _parsed(path: str, mtime_ns: int, size: int) -> tuple[str, frozenset[str]]:
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    digest = hashlib.sha256("".join(_canonical(tree)).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256("".join(canonical(tree)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest(), _imports(tree) - {Path(path).stem}
 
 
-def _canonical(node: object) -> Iterator[str]:
-    """`ast.dump` without docstrings and empty fields.
+Fields = Callable[[ast.AST], Iterator[tuple[str, Any]]]
+
+
+def fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Fields of a syntax node without docstrings and without empty ones.
 
     Python versions differ in which empty fields their trees have; left out, the same source
     reads the same under all of them.
     """
+    for name, value in ast.iter_fields(node):
+        if name == "body" and has_docstring(node):
+            value = value[1:]
+        if value is not None and value != []:
+            yield name, value
+
+
+def canonical(node: object, counting: Fields = fields) -> Iterator[str]:
+    """`ast.dump` of the fields that count."""
     if isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
-        for name, value in ast.iter_fields(node):
-            if name == "body" and _has_docstring(node):
-                value = value[1:]
-            if value is None or value == []:
-                continue
+        for name, value in counting(node):
             yield f"{name}="
-            yield from _canonical(value)
+            yield from canonical(value, counting)
         yield ")"
     elif isinstance(node, list):
         yield "["
         for item in node:
-            yield from _canonical(item)
+            yield from canonical(item, counting)
         yield "]"
     else:
         yield f"{node!r},"
 
 
-def _has_docstring(node: ast.AST) -> bool:
+def has_docstring(node: ast.AST) -> bool:
+    """Whether a module, class or function begins with a docstring."""
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return False
     first = node.body[0] if node.body else None
@@ -410,14 +420,15 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
     """`ast.walk`, leaving out what only a type checker sees."""
     yield node
     for name, value in ast.iter_fields(node):
-        if name == "body" and isinstance(node, ast.If) and _is_type_checking(node.test):
+        if name == "body" and isinstance(node, ast.If) and is_type_checking(node.test):
             continue
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, ast.AST):
                 yield from _walk(item)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether a condition is ``TYPE_CHECKING``: what it guards runs nowhere."""
     name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
     return name == "TYPE_CHECKING"
 

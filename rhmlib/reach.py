@@ -15,10 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from rhmlib import provenance
 
 _PACKAGE = "rhmlib"
 # Names by which code is reached that no reading of the source can follow.
 _BY_TEXT = frozenset({"getattr", "globals", "vars", "import_module", "__import__", "eval", "exec"})
+# Fields of a syntax node that no run depends on.
+_UNCOUNTED = ("annotation", "returns", "type_comment", "type_params", "type_ignores")
 
 Place = tuple[str, str]  # a module, dotted below the package, and a name in it
 
@@ -207,11 +212,9 @@ class _Library:
 def _read(path: str, name: str, package: bool, mtime_ns: int, size: int) -> _Module:
     found = _Module()
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    for node in _body(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.imports |= _imports(node, name, Path(path))
-            continue
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
+    for node in tree.body[provenance.has_docstring(tree) :]:
+        guarded = isinstance(node, ast.If) and provenance.is_type_checking(node.test)
+        if guarded or isinstance(node, ast.Import | ast.ImportFrom):
             found.imports |= _imports(node, name, Path(path))
             continue
         names = list(_bound(node))
@@ -256,68 +259,35 @@ def _imports(node: ast.stmt, module: str, path: Path | None) -> dict[str, Place]
     return found
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
-    return name == "TYPE_CHECKING"
-
-
 # ---------------------------------------------------------------- the normal form
 
 
-def _body(node: ast.AST) -> list[ast.stmt]:
-    """Statements of a module, class or function without its docstring."""
-    body: list[ast.stmt] = node.body  # type: ignore[attr-defined]
-    first = body[0] if body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        return body[1:]
-    return body
-
-
-def _parts(node: ast.AST) -> Iterator[tuple[str, object]]:
-    """Fields of a node that count: no docstrings, no annotations, nothing that is empty."""
-    documented = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Fields of a node that count: neither annotations nor imports, whose names are followed, nor texts."""
     described = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field"
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "type_comment", "type_params", "type_ignores"):
+    for name, value in provenance.fields(node):
+        if name in _UNCOUNTED:
             continue
-        value = _body(node) if name == "body" and documented else value
         if described and name == "keywords":  # a setting's description is documentation
-            value = [part for part in node.keywords if part.arg != "description"]  # type: ignore[attr-defined]
-        if value is not None and value != []:
-            yield name, value
+            value = [part for part in value if part.arg != "description"]
+            if not value:
+                continue
+        if isinstance(value, list):
+            value = [part for part in value if not isinstance(part, ast.Import | ast.ImportFrom)]
+        yield name, value
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
     """As `ast.walk` of the normal form, from the outside in."""
     yield node
-    for _, value in _parts(node):
+    for _, value in _fields(node):
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, ast.AST):
                 yield from _walk(item)
 
 
-def _canonical(node: object) -> Iterator[str]:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return  # what an import brings is reached by its name
-    if isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for name, value in _parts(node):
-            yield f"{name}="
-            yield from _canonical(value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for item in node:
-            yield from _canonical(item)
-        yield "]"
-    else:
-        yield f"{node!r},"
-
-
 @lru_cache(maxsize=4096)
 def _digest(node: ast.stmt) -> str:
-    return hashlib.sha256("".join(_canonical(node)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(
+        "".join(provenance.canonical(node, _fields)).encode("utf-8", "surrogatepass")
+    ).hexdigest()

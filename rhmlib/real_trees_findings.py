@@ -230,6 +230,6 @@ def chapter_findings(table: pd.DataFrame) -> Findings:
         gaps={
             (context, measure): _gaps(agreement, context, measure)
             for context in CONTEXTS[1:]
-            for measure in ("value", "rare_information", "adjusted_information", "majority_accuracy")
+            for measure in ("value", "rare_information")
         },
     )

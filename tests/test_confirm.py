@@ -136,6 +136,8 @@ def test_a_code_that_stops_is_told(tmp_path):
 def test_what_one_code_does_not_know_is_left_out():
     here = provenance.PACKAGE.parent
     assert confirm._drive(here, "none-such", []) == [[None, None]]
+    outside = "tests.toy_experiment:Toy"  # has a hash, and no modules of the library
+    assert confirm._drive(here, outside, []) == [[experiments.code_hash(outside), None]]
     assert confirm._drive(here, "ilc", [{"v": "none"}])[0][0] == experiments.code_hash("ilc")
     assert confirm._drive(here, "ilc", [{"v": "none"}])[1] is None
 
